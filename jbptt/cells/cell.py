@@ -1,0 +1,148 @@
+"""What a cell is, and how most cells are made of a pointwise pair.
+
+T time, B batch (any number of batch axes, none included), I inputs, H units, G gates.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jbptt import checks
+from jbptt.feedforward.layer import dense, times_transposed, weight_gradient
+
+Params = dict[str, jax.Array]
+State = Any
+"""A NamedTuple of arrays [B, H] whose first field is the output `h`."""
+
+
+class Kept(NamedTuple):
+    """What is known of a time step when its backward comes: h before it, h after it, and what `step` saved.
+
+    The engine has every h anyway, so a step saves none. In `step_vjp` this is one step ([B, H]); in
+    `weight_vjp` it is every step (the same, stacked: [T, B, H]).
+    """
+
+    h_prev: jax.Array
+    h: jax.Array
+    saved: Any
+
+
+class Cell(NamedTuple):
+    """A recurrent cell: pure functions, the backward ones derived by hand.
+
+    - `name`: what messages and tables call it.
+    - `init(key, input_size, hidden_size, dtype=float32) -> params`: random parameters, a dict.
+    - `initial_state(params, batch_shape) -> state`: zeros.
+    - `project(params, xs, *, vjp) -> zs`: all that needs no state, over the whole time axis at once
+      ([T, B, I] -> [T, B, G·H]); `xs=None`, for steps without an input, gives the z of them all, [G·H].
+    - `step(params, state, z) -> (state, saved)`: one time step.
+    - `step_vjp(params, kept, dstate) -> (dstate, dz)`: its δ: from ∂C/∂state after the step to ∂C/∂state
+      before it and dz = ∂C/∂z. No weight gradient is needed to go back in time.
+    - `weight_vjp(params, kept, dzs) -> dparams`: Σ_t δᵗ (aᵗ⁻¹)ᵀ, run once, after the way back; only the
+      entries of `params` that `step` uses.
+    """
+
+    name: str
+    init: Callable[..., Params]
+    initial_state: Callable[[Params, tuple[int, ...]], State]
+    project: Callable[..., jax.Array]
+    step: Callable[[Params, State, jax.Array], tuple[State, Any]]
+    step_vjp: Callable[[Params, Kept, State], tuple[State, jax.Array]]
+    weight_vjp: Callable[[Params, Kept, jax.Array], Params]
+
+
+def gated_cell(
+    name: str,
+    *,
+    gates: int,
+    state_type: type,
+    init: Callable[..., Params],
+    pointwise: Callable[[Params, jax.Array, jax.Array, State], tuple[State, Any]],
+    pointwise_vjp: Callable[[Params, Kept, State], tuple[State, jax.Array]],
+    recurrent_delta: Callable[[Kept, jax.Array], jax.Array] = lambda kept, dz: dz,
+    pointwise_weight_vjp: Callable[[Params, Kept, jax.Array], Params] = lambda params, kept, dzs: {},
+) -> Cell:
+    """A cell that is one product with h and then a pointwise function of z = x U + b and h W.
+
+    - `gates`: G; parameters are "U" [I, G·H], "W" [H, G·H] and, for a bias, "b" [G·H].
+    - `state_type`: the state's NamedTuple, `h` first, every field [B, H].
+    - `pointwise(params, z, h W, state) -> (state, saved)`.
+    - `pointwise_vjp(params, kept, dstate) -> (dstate, dz)`: dstate without its way through h W.
+    - `recurrent_delta(kept, dz)`: ∂C/∂(h W), where it is not dz itself.
+    - `pointwise_weight_vjp(params, kept, dzs)`: gradients of parameters that `pointwise` uses, over all T.
+    """
+
+    def initial_state(params, batch_shape):
+        W = params["W"]
+        return state_type(*[jnp.zeros((*batch_shape, W.shape[0]), W.dtype) for _ in state_type._fields])
+
+    def project(params, xs, *, vjp="manual"):
+        _check_gated(name, gates, params)
+        U = params["U"]
+        if xs is None:
+            return params.get("b", jnp.zeros(U.shape[1], U.dtype))
+        if xs.shape[-1] != U.shape[0]:
+            raise ValueError(f"xs must have I = {U.shape[0]} features as params['U'] has, got {list(xs.shape)}")
+        checks.same_dtype("xs", xs, "params['U']", U)
+        return dense({"w": U} | ({"b": params["b"]} if "b" in params else {}), xs, vjp=vjp)
+
+    def step(params, state, z):
+        return pointwise(params, z, jnp.dot(state.h, params["W"]), state)
+
+    def step_vjp(params, kept, dstate):
+        dstate, dz = pointwise_vjp(params, kept, dstate)
+        back = times_transposed(recurrent_delta(kept, dz), params["W"])  # Wᵀ δ
+        return dstate._replace(h=dstate.h + back), dz
+
+    def weight_vjp(params, kept, dzs):
+        dW = weight_gradient(kept.h_prev, recurrent_delta(kept, dzs))  # Σ_t δᵗ (aᵗ⁻¹)ᵀ
+        return {"W": dW} | pointwise_weight_vjp(params, kept, dzs)
+
+    return Cell(name, init, initial_state, project, step, step_vjp, weight_vjp)
+
+
+def gated_init(gates: int, *, bias: bool) -> Callable[..., Params]:
+    """The initialiser of a gated cell: each gate's block of U Glorot-uniform (Glorot and Bengio 2010), of W
+    orthogonal (Saxe 2014), b zero."""
+
+    def init(key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:
+        checks.size("input_size", input_size)
+        checks.size("hidden_size", hidden_size)
+        key_U, key_W = jax.random.split(key)
+        params = {
+            "U": _blocks(jax.nn.initializers.glorot_uniform(), key_U, gates, (input_size, hidden_size), dtype),
+            "W": _blocks(jax.nn.initializers.orthogonal(), key_W, gates, (hidden_size, hidden_size), dtype),
+        }
+        return params | {"b": jnp.zeros(gates * hidden_size, dtype)} if bias else params
+
+    return init
+
+
+def blocks(array: jax.Array, gates: int) -> list[jax.Array]:
+    """[..., G·H] as G arrays [..., H]."""
+    return jnp.split(array, gates, axis=-1)
+
+
+def join(*gates: jax.Array) -> jax.Array:
+    """G arrays [..., H] as one [..., G·H]."""
+    return jnp.concatenate(gates, axis=-1)
+
+
+def _blocks(initializer, key, gates, shape, dtype):
+    return jnp.concatenate([initializer(k, shape, jnp.float32).astype(dtype) for k in jax.random.split(key, gates)], axis=-1)
+
+
+def _check_gated(name, gates, params):
+    if not isinstance(params, dict) or not {"U", "W"} <= set(params):
+        raise ValueError(f"params must be a dict with at least 'U' and 'W', as jbptt.{name}.init makes it")
+    U, W = (checks.floating(f"params['{key}']", params[key], "initialise it in a floating point dtype") for key in "UW")
+    if W.ndim != 2 or W.shape[1] != gates * W.shape[0]:
+        raise ValueError(f"params['W'] must have shape [H, G·H] with G = {gates} for {name}, got {list(W.shape)}")
+    if U.ndim != 2 or U.shape[1] != W.shape[1]:
+        raise ValueError(f"params['U'] must have shape [I, G·H] with G·H = {W.shape[1]}, got {list(U.shape)}")
+    checks.same_dtype("params['W']", W, "params['U']", U)
+    if "b" in params:
+        checks.shape("params['b']", params["b"], "[G·H]", (W.shape[1],))
+        checks.same_dtype("params['b']", params["b"], "params['U']", U)

@@ -1,0 +1,94 @@
+"""The gated recurrent unit (Cho 2014), reset after the product, as cuDNN and PyTorch have it.
+
+    (zr, zu, zn) = x U + b        (qr, qu, qn) = h⁻ W
+    r = σ(zr + qr)   u = σ(zu + qu)   m = qn + bn   n = tanh(zn + r ⊙ m)
+    h = (1 − u) ⊙ n + u ⊙ h⁻
+
+Backward, from dh:
+
+    δn = dh ⊙ (1 − u) ⊙ (1 − n²)      δu = dh ⊙ (h⁻ − n) ⊙ u (1 − u)      δr = δn ⊙ m ⊙ r (1 − r)
+    δ  = (δr, δu, δn)                 at z = x U + b
+    δ′ = (δr, δu, δn ⊙ r)             at h⁻ W
+    dh⁻ = dh ⊙ u + Wᵀ δ′
+    ∂C/∂W = Σ_t δ′ᵗ (hᵗ⁻¹)ᵀ    ∂C/∂bn = Σ_t δnᵗ ⊙ rᵗ    ∂C/∂U = Σ_t δᵗ (xᵗ)ᵀ    ∂C/∂b = Σ_t δᵗ
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jbptt.cells.cell import Cell, Params, blocks, gated_cell, gated_init, join
+from jbptt.feedforward.activations import sigmoid, tanh
+from jbptt.feedforward.layer import bias_gradient
+
+
+class GRUState(NamedTuple):
+    h: jax.Array
+
+
+class GRUSaved(NamedTuple):
+    """The gates and the candidate after their activations, and m = h⁻ Wn + bn: [B, H] each."""
+
+    r: jax.Array
+    u: jax.Array
+    n: jax.Array
+    m: jax.Array
+
+
+def _pointwise(params, z, hW, state):
+    zr, zu, zn = blocks(z, 3)
+    qr, qu, qn = blocks(hW, 3)
+    m = qn + jnp.broadcast_to(params["bn"], qn.shape) if "bn" in params else qn
+    r, u = sigmoid(zr + qr), sigmoid(zu + qu)
+    n = tanh(zn + r * m)
+    return GRUState((1 - u) * n + u * state.h), GRUSaved(r, u, n, m)
+
+
+def _pointwise_vjp(params, kept, dstate):
+    r, u, n, m = kept.saved
+    dh = dstate.h
+    delta_n = dh * (1 - u) * tanh.prime(n)
+    delta_u = dh * (kept.h_prev - n) * sigmoid.prime(u)
+    delta_r = delta_n * m * sigmoid.prime(r)
+    return GRUState(dh * u), join(delta_r, delta_u, delta_n)
+
+
+def _recurrent_delta(kept, dz):
+    delta_r, delta_u, delta_n = blocks(dz, 3)
+    return join(delta_r, delta_u, delta_n * kept.saved.r)
+
+
+def _pointwise_weight_vjp(params, kept, dzs):
+    delta_n = blocks(dzs, 3)[2]
+    return {"bn": bias_gradient(delta_n * kept.saved.r)} if "bn" in params else {}
+
+
+@lru_cache
+def gru_cell(*, bias: bool = True) -> Cell:
+    """The gated recurrent unit, reset after the product.
+
+    - `bias`: whether `init` makes "b" and "bn".
+
+    Parameters, gate blocks r, u, n: "U" [I, 3·H], "W" [H, 3·H], "b" [3·H], "bn" [H], the candidate's recurrent bias.
+    """
+    plain_init = gated_init(3, bias=bias)
+
+    def init(key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:
+        params = plain_init(key, input_size, hidden_size, dtype)
+        return params | {"bn": jnp.zeros(hidden_size, dtype)} if bias else params
+
+    return gated_cell(
+        "gru",
+        gates=3,
+        state_type=GRUState,
+        init=init,
+        pointwise=_pointwise,
+        pointwise_vjp=_pointwise_vjp,
+        recurrent_delta=_recurrent_delta,
+        pointwise_weight_vjp=_pointwise_weight_vjp,
+    )
+
+
+gru = gru_cell()

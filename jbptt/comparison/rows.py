@@ -1,0 +1,139 @@
+"""The table of everything with a hand-derived backward pass: one row each, with random arguments of any size.
+
+`jbptt compare` prints a line for every row, and the gradient tests run over the same rows.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jbptt.cells.cell import Cell
+from jbptt.cells.elman import rnn, rnn_cell
+from jbptt.cells.gru import gru, gru_cell
+from jbptt.cells.lstm import lstm, lstm_cell
+from jbptt.feedforward.activations import relu, sigmoid
+from jbptt.feedforward.layer import dense
+from jbptt.feedforward.losses import binary_cross_entropy, mse, softmax_cross_entropy
+from jbptt.feedforward.perceptron import mlp, mlp_init
+from jbptt.networks.lecture import mimo, miso, network_init, simo, siso
+from jbptt.recurrence.unrolling import unroll
+
+
+class Sizes(NamedTuple):
+    """T time steps, B batch, I inputs, H units; O outputs where there are some."""
+
+    T: int
+    B: int
+    I: int
+    H: int
+    O: int = 10
+
+
+class Row(NamedTuple):
+    """Something with two backward passes.
+
+    - `name`: what tables and the command line call it.
+    - `build(key, sizes, dtype) -> (function, args)`: it, as `function(*args, vjp=...)`, and random arguments, by
+      all of which it is differentiated.
+    """
+
+    name: str
+    build: Callable[[jax.Array, Sizes, Any], tuple[Callable, tuple]]
+
+
+CELLS: dict[str, Cell] = {
+    "rnn": rnn,
+    "rnn_sigmoid": rnn_cell(sigmoid),
+    "rnn_relu": rnn_cell(relu),
+    "rnn_nobias": rnn_cell(bias=False),
+    "lstm": lstm,
+    "lstm_nobias": lstm_cell(bias=False),
+    "gru": gru,
+    "gru_nobias": gru_cell(bias=False),
+}
+"""Every cell, by the name that tables and the command line use."""
+
+
+def randomised(key: jax.Array, params: Any, scale: float = 0.5) -> Any:
+    """`params` with noise on every entry, biases too: what is zero or orthogonal at the start hides bugs."""
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(key, len(leaves))
+    noisy = [
+        leaf + (scale * jax.random.normal(k, leaf.shape, jnp.float32) / max(1, leaf.shape[0]) ** 0.5).astype(leaf.dtype)
+        for k, leaf in zip(keys, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, noisy)
+
+
+def cell_arguments(cell: Cell, key: jax.Array, sizes: Sizes, dtype) -> tuple:
+    """(params, xs [T, B, I], state) for `unroll`, all random."""
+    keys = jax.random.split(key, 4)
+    params = randomised(keys[0], cell.init(keys[1], sizes.I, sizes.H, dtype))
+    state = randomised(keys[2], cell.initial_state(params, (sizes.B,)))
+    return params, jax.random.normal(keys[3], (sizes.T, sizes.B, sizes.I), dtype), state
+
+
+def _cell_row(name, cell):
+    return Row(name, lambda key, sizes, dtype: (partial(unroll, cell), cell_arguments(cell, key, sizes, dtype)))
+
+
+def _network_row(network, *, one_input):
+    def build(key, sizes, dtype):
+        keys = jax.random.split(key, 2)
+        params, xs, state = cell_arguments(rnn, keys[0], sizes, dtype)
+        network_params = network_init(keys[1], rnn, sizes.I, sizes.H, sizes.O, dtype=dtype) | {"cell": params}
+        if one_input:
+            xs, network_of = xs[0], lambda params, x, state, vjp: network(rnn, params, x, sizes.T, state, vjp=vjp)
+        else:
+            network_of = partial(network, rnn)
+        return network_of, (network_params, xs, state)
+
+    return Row(network.__name__, build)
+
+
+def _mlp_row(key, sizes, dtype):
+    keys = jax.random.split(key, 3)
+    params = randomised(keys[0], mlp_init(keys[1], [sizes.I, sizes.H, sizes.H, sizes.O], dtype=dtype))
+    return partial(mlp, activation=sigmoid), (params, jax.random.normal(keys[2], (sizes.T, sizes.B, sizes.I), dtype))
+
+
+def _dense_row(key, sizes, dtype):
+    keys = jax.random.split(key, 3)
+    (params,) = randomised(keys[0], mlp_init(keys[1], [sizes.I, sizes.H], dtype=dtype))
+    return dense, (params, jax.random.normal(keys[2], (sizes.T, sizes.B, sizes.I), dtype))
+
+
+def _loss_row(name, loss, *, classes=False, axes):
+    """`axes`: 0, a weight for every element; 1, a weight for every row of O elements."""
+
+    def build(key, sizes, dtype):
+        keys = jax.random.split(key, 4)
+        outputs = jax.random.normal(keys[0], (sizes.T, sizes.B, sizes.O), dtype)
+        targets = (
+            jax.random.randint(keys[1], outputs.shape[:-1], 0, sizes.O)
+            if classes
+            else jax.random.uniform(keys[1], outputs.shape, dtype)
+        )
+        weights = jax.random.uniform(keys[2], outputs.shape[: outputs.ndim - axes], dtype)
+        masked = weights * jax.random.bernoulli(keys[3], 0.7, weights.shape).astype(dtype)
+        return loss, (outputs, targets, masked)
+
+    return Row(name, build)
+
+
+ROWS: tuple[Row, ...] = (
+    _loss_row("mse", mse, axes=0),
+    _loss_row("binary_cross_entropy", binary_cross_entropy, axes=0),
+    _loss_row("softmax_cross_entropy", softmax_cross_entropy, axes=1),
+    _loss_row("softmax_cross_entropy_classes", softmax_cross_entropy, classes=True, axes=1),
+    Row("dense", _dense_row),
+    Row("mlp", _mlp_row),
+    *[_cell_row(name, cell) for name, cell in CELLS.items()],
+    _network_row(siso, one_input=True),
+    _network_row(simo, one_input=True),
+    _network_row(miso, one_input=False),
+    _network_row(mimo, one_input=False),
+)

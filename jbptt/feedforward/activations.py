@@ -1,0 +1,39 @@
+"""Activations: f, and f′ written by hand.
+
+Backpropagation meets f′ after the forward pass, with a = f(z) at hand, so f′(z) is stated in a wherever it
+can be: σ′ = a (1 − a) and tanh′ = 1 − a² need neither z nor another exponential.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Activation(NamedTuple):
+    """An activation that can be called, a = f(z), and its derivative f′.
+
+    - `name`: what messages call it.
+    - `f`: a = f(z), elementwise, any shape.
+    - `prime`: f′(z), elementwise, as a function of what the forward pass keeps:
+    - `keeps`: "output", prime takes a = f(z); "input", prime takes z (for an f′ that a does not determine).
+    """
+
+    name: str
+    f: Callable[[jax.Array], jax.Array]
+    prime: Callable[[jax.Array], jax.Array]
+    keeps: Literal["output", "input"] = "output"
+
+    def __call__(self, z: jax.Array) -> jax.Array:
+        return self.f(z)
+
+    def kept(self, z: jax.Array, a: jax.Array) -> jax.Array:
+        """What `prime` takes."""
+        return a if self.keeps == "output" else z
+
+
+sigmoid = Activation("sigmoid", jax.nn.sigmoid, lambda a: a * (1 - a))
+tanh = Activation("tanh", jnp.tanh, lambda a: 1 - a * a)
+relu = Activation("relu", jax.nn.relu, lambda a: (a > 0).astype(a.dtype))
+identity = Activation("identity", lambda z: z, jnp.ones_like)

@@ -1,0 +1,102 @@
+"""z = a w + b, and δ aᵀ: the one place where a weight gradient is formed.
+
+T time, B batch (any number of batch axes), I inputs, O outputs.
+
+Row vectors, so the lecture's w a is a w here, and its δ aᵀ is aᵀ δ.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jbptt import checks
+from jbptt.hand_derived import HandDerived
+
+Params = dict[str, jax.Array]
+
+
+def dense(params: Params, x: jax.Array, *, vjp: str = "manual") -> jax.Array:
+    """z = x w + b.
+
+    - `params`: {"w" [I, O], "b" [O]}; without "b" there is no bias.
+    - `x`: [..., I], of the params' dtype (float32, float64 or bfloat16).
+    - `vjp`: "manual" or "auto".
+
+    Returns z [..., O]. Raises ValueError for sizes that do not fit, TypeError for integers or mixed dtypes.
+    """
+    x = checks.floating("x", x, "cast it, or one-hot encode indices with jax.nn.one_hot")
+    check_layer(params, "params", x, "x")
+    return _twins(params, x, vjp=vjp)
+
+
+def affine(params: Params, x: jax.Array) -> jax.Array:
+    """x w + b without checks or a rule of its own: what `dense` and every hand-derived forward run."""
+    z = jnp.dot(x, params["w"])  # [..., O]
+    return z + jnp.broadcast_to(params["b"], z.shape) if "b" in params else z
+
+
+def affine_vjp(params: Params, x: jax.Array, delta: jax.Array) -> tuple[Params, jax.Array]:
+    """From δ = ∂C/∂z [..., O]: ({"w": δ xᵀ, "b": Σ δ}, dx = wᵀ δ)."""
+    dparams = {"w": weight_gradient(x, delta)}
+    if "b" in params:
+        dparams["b"] = bias_gradient(delta)
+    return dparams, times_transposed(delta, params["w"])
+
+
+def times_transposed(delta: jax.Array, w: jax.Array) -> jax.Array:
+    """wᵀ δ, the step back through z = a w: δ [..., O] with w [I, O] gives ∂C/∂a [..., I]."""
+    return lax.dot_general(delta, w, (((delta.ndim - 1,), (1,)), ((), ())))
+
+
+def weight_gradient(a: jax.Array, delta: jax.Array) -> jax.Array:
+    """∂C/∂w = Σ δ aᵀ over every leading axis (all T·B rows): one product. a [..., I], δ [..., O] -> [I, O].
+
+    Sums in float32 at least, whatever the dtype.
+    """
+    a = a.reshape(-1, a.shape[-1])  # [T·B, I]
+    delta = delta.reshape(-1, delta.shape[-1])  # [T·B, O]
+    dw = lax.dot_general(a, delta, (((0,), (0,)), ((), ())), preferred_element_type=_accumulator(delta))
+    return dw.astype(delta.dtype)
+
+
+def bias_gradient(delta: jax.Array) -> jax.Array:
+    """∂C/∂b = Σ δ over every leading axis. δ [..., O] -> [O]. Sums in float32 at least."""
+    return jnp.sum(delta.reshape(-1, delta.shape[-1]), axis=0, dtype=_accumulator(delta)).astype(delta.dtype)
+
+
+def _accumulator(array):
+    return jnp.float32 if array.dtype.itemsize < 4 else array.dtype
+
+
+def check_layer(params: Params, params_name: str, x: jax.Array, x_name: str) -> None:
+    """Raises ValueError or TypeError, naming the argument, unless x w + b can be formed. `x` may be a ShapeDtypeStruct."""
+    if not isinstance(params, dict) or "w" not in params or set(params) - {"w", "b"}:
+        got = f"keys {sorted(params)}" if isinstance(params, dict) else type(params).__name__
+        raise ValueError(f"{params_name} must be a dict with 'w' [I, O] and, for a bias, 'b' [O]; got {got}")
+    w = checks.floating(f"{params_name}['w']", params["w"], "initialise it in a floating point dtype")
+    if w.ndim != 2:
+        raise ValueError(f"{params_name}['w'] must have shape [I, O], got {list(w.shape)}")
+    if x.ndim == 0 or x.shape[-1] != w.shape[0]:
+        raise ValueError(
+            f"{x_name} must have shape [..., I] with I = {w.shape[0]} as {params_name}['w'] has, got {list(x.shape)}"
+        )
+    checks.same_dtype(x_name, x, f"{params_name}['w']", w)
+    if "b" in params:
+        checks.shape(f"{params_name}['b']", params["b"], "[O]", (w.shape[1],))
+        checks.same_dtype(f"{params_name}['b']", params["b"], f"{params_name}['w']", w)
+
+
+def _dense(params, x):
+    return affine(params, x)
+
+
+def _dense_fwd(params, x):
+    return affine(params, x), (params, x)
+
+
+def _dense_bwd(residuals, delta):
+    params, x = residuals
+    return affine_vjp(params, x, delta)
+
+
+_twins = HandDerived(_dense, _dense_fwd, _dense_bwd)

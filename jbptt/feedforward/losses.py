@@ -1,0 +1,210 @@
+"""Costs C, and ∇C written by hand.
+
+The cross entropies take logits z, with the output activation inside: that is both the stable way to compute
+them (exact for logits of ±1e4) and what turns ∇_y C ⊙ f′(z) into y − t.
+
+    mse                       C = ½ (y − t)²                      ∂C/∂y = y − t
+    binary_cross_entropy      C = −t log y − (1 − t) log(1 − y)   ∂C/∂z = y − t      y = σ(z)
+    softmax_cross_entropy     C = −Σ_k t_k log y_k                ∂C/∂z = y Σ_k t_k − t      y = softmax(z)
+
+(Σ_k t_k = 1 for a distribution, which leaves y − t. The lecture's cross entropy lacks its minus sign.)
+
+Every loss is a weighted mean or sum of such costs. A cost of weight 0 does not exist: whatever stands there,
+NaN included, reaches neither the value nor any gradient.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jbptt import checks
+from jbptt.hand_derived import HandDerived
+
+Reduction = Literal["mean", "sum"]
+
+
+class Cost(NamedTuple):
+    """One cost, elementwise over rows, and its gradient: f(y, t) -> C, and vjp(y, t, ∂/∂C) -> (∂/∂y, ∂/∂t).
+
+    The output y (or logits z) may have one axis more than C, over which C sums.
+    """
+
+    f: Callable
+    vjp: Callable
+
+
+def mse(
+    y: jax.Array, targets: jax.Array, weights: jax.Array | None = None, *, reduction: Reduction = "mean", vjp: str = "manual"
+) -> jax.Array:
+    """Half the squared error, C = ½ (y − t)², one cost an element.
+
+    - `y`, `targets`: one shape, one dtype.
+    - `weights`: broadcastable to that shape; 0 masks.
+    - `reduction`: "mean" is Σ w C / Σ w (0 if every weight is 0), "sum" is Σ w C, the lecture's c = Σ_t cᵗ.
+    - `vjp`: "manual" or "auto".
+
+    Returns a scalar. Raises ValueError for shapes that do not fit, TypeError for integers or mixed dtypes.
+    """
+    y = checks.floating("y", y, "cast it")
+    targets = _like_outputs(targets, y, "y")
+    return _weighted(Cost(_mse, _mse_vjp), reduction, y, targets, _weights(weights, y.shape, y), vjp)
+
+
+def _mse(y, t):
+    return jnp.square(y - t) / 2
+
+
+def _mse_vjp(y, t, dcost):
+    delta = dcost * (y - t)
+    return delta, -delta
+
+
+def binary_cross_entropy(
+    logits: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array | None = None,
+    *,
+    reduction: Reduction = "mean",
+    vjp: str = "manual",
+) -> jax.Array:
+    """Cross entropy of y = σ(z), C = −t log y − (1 − t) log(1 − y), one cost an element.
+
+    - `logits`: z; `targets`: t in [0, 1], of the same shape and dtype.
+    - `weights`, `reduction`, `vjp`: as in `mse`.
+
+    Returns a scalar. Raises ValueError for shapes that do not fit, TypeError for integers or mixed dtypes.
+    """
+    logits = checks.floating("logits", logits, "cast it")
+    targets = _like_outputs(targets, logits, "logits")
+    return _weighted(Cost(_bce, _bce_vjp), reduction, logits, targets, _weights(weights, logits.shape, logits), vjp)
+
+
+def _bce(z, t):
+    # −t log σ(z) − (1 − t) log σ(−z) = softplus(z) − t z, and softplus does not overflow.
+    return jax.nn.softplus(z) - t * z
+
+
+def _bce_vjp(z, t, dcost):
+    return dcost * (jax.nn.sigmoid(z) - t), -dcost * z  # y − t, and log(1 − y) − log y = −z
+
+
+def softmax_cross_entropy(
+    logits: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array | None = None,
+    *,
+    reduction: Reduction = "mean",
+    vjp: str = "manual",
+) -> jax.Array:
+    """Cross entropy of y = softmax(z), C = −Σ_k t_k log y_k, one cost a row.
+
+    - `logits`: z [..., K].
+    - `targets`: class indices, integers [...] in 0..K-1 (any other index makes the loss NaN); or distributions t
+      [..., K] of the logits' dtype.
+    - `weights`: broadcastable to [...]; 0 masks.
+    - `reduction`, `vjp`: as in `mse`.
+
+    Returns a scalar. Raises ValueError for shapes that do not fit, TypeError for mixed dtypes.
+    """
+    logits = checks.floating("logits", logits, "cast it")
+    if logits.ndim == 0:
+        raise ValueError("logits must have shape [..., K], got a scalar")
+    targets, rows = jnp.asarray(targets), logits.shape[:-1]
+    if jnp.issubdtype(targets.dtype, jnp.integer):
+        checks.shape("targets (integers)", targets, "[...]", rows)
+        _check_classes(targets, logits.shape[-1])
+        cost = Cost(_class_ce, _class_ce_vjp)
+    else:
+        targets = _like_outputs(targets, logits, "logits")
+        cost = Cost(_softmax_ce, _softmax_ce_vjp)
+    return _weighted(cost, reduction, logits, targets, _weights(weights, rows, logits), vjp)
+
+
+def _softmax_ce(z, t):
+    return -jnp.sum(t * jax.nn.log_softmax(z), axis=-1)
+
+
+def _softmax_ce_vjp(z, t, dcost):
+    dcost = dcost[..., None]
+    dz = jax.nn.softmax(z) * jnp.sum(t, axis=-1, keepdims=True) - t
+    return dcost * dz, -dcost * jax.nn.log_softmax(z)
+
+
+def _class_ce(z, classes):
+    log_y = jnp.take_along_axis(jax.nn.log_softmax(z), classes[..., None], axis=-1)[..., 0]
+    return jnp.where((classes >= 0) & (classes < z.shape[-1]), -log_y, jnp.nan)
+
+
+def _class_ce_vjp(z, classes, dcost):
+    dz = jax.nn.softmax(z) - jax.nn.one_hot(classes, z.shape[-1], dtype=z.dtype)
+    return dcost[..., None] * dz, None  # an integer has no gradient
+
+
+def _weighted(cost, reduction, y, t, weights, vjp):
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+    return _twins(cost, reduction, y, t, weights, vjp=vjp)
+
+
+def _existing(weights, array):
+    """`array` with zeros where the weight is 0, so that NaN there is never computed with."""
+    absent = jnp.expand_dims(weights == 0, tuple(range(weights.ndim, array.ndim)))
+    return jnp.where(jnp.broadcast_to(absent, array.shape), jnp.zeros_like(array), array)
+
+
+def _normaliser(reduction, weights):
+    total = jnp.sum(weights)
+    return jnp.ones_like(total) if reduction == "sum" else jnp.where(total == 0, 1, total)
+
+
+def _loss(cost, reduction, y, t, weights):
+    costs = cost.f(_existing(weights, y), _existing(weights, t))
+    return jnp.sum(weights * costs) / _normaliser(reduction, weights)
+
+
+def _loss_fwd(cost, reduction, y, t, weights):
+    return _loss(cost, reduction, y, t, weights), (y, t, weights)
+
+
+def _loss_bwd(cost, reduction, residuals, dloss):
+    y, t, weights = residuals
+    y, t, normaliser = _existing(weights, y), _existing(weights, t), _normaliser(reduction, weights)
+    dy, dt = cost.vjp(y, t, dloss * weights / normaliser)
+    costs = cost.f(y, t)
+    baseline = jnp.zeros_like(dloss) if reduction == "sum" else jnp.sum(weights * costs) / normaliser
+    return dy, dt, dloss * (costs - baseline) / normaliser  # ∂(Σ w C / Σ w)/∂w = (C − loss) / Σ w
+
+
+_twins = HandDerived(_loss, _loss_fwd, _loss_bwd, static=2)
+
+
+def _like_outputs(targets, outputs, outputs_name):
+    targets = checks.floating("targets", targets, f"cast them to {outputs.dtype}")
+    checks.shape("targets", targets, f"that of {outputs_name}", outputs.shape)
+    checks.same_dtype("targets", targets, outputs_name, outputs)
+    return targets
+
+
+def _check_classes(classes, number):
+    if isinstance(classes, jax.core.Tracer) or classes.size == 0:
+        return  # under jit, a class out of range makes the loss NaN
+    if classes.min() < 0 or classes.max() >= number:
+        raise ValueError(
+            f"targets must be classes in 0..{number - 1}, as logits have K = {number}, "
+            f"got {classes.min()}..{classes.max()}: mask with weights, not with an index out of range"
+        )
+
+
+def _weights(weights, shape, outputs):
+    if weights is None:
+        return jnp.ones(shape, outputs.dtype)
+    weights = jnp.asarray(weights)
+    weights = weights.astype(outputs.dtype) if weights.dtype == bool else weights
+    weights = checks.floating("weights", weights, "cast them")
+    checks.same_dtype("weights", weights, "the outputs", outputs)
+    try:
+        return jnp.broadcast_to(weights, shape)
+    except ValueError:
+        raise ValueError(f"weights must broadcast to {list(shape)}, got {list(weights.shape)}") from None

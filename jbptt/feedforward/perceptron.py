@@ -1,0 +1,91 @@
+"""The multilayer perceptron, the lecture's first half. Layers l = 1..L, a⁰ = x, y = aᴸ.
+
+    zˡ = wˡ aˡ⁻¹ + bˡ            aˡ = f(zˡ)
+    δᴸ = ∇_y C ⊙ f′(zᴸ)          δˡ = (wˡ⁺¹)ᵀ δˡ⁺¹ ⊙ f′(zˡ)
+    ∂C/∂wˡ = δˡ (aˡ⁻¹)ᵀ          ∂C/∂bˡ = δˡ
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+
+from jbptt import checks
+from jbptt.feedforward.activations import Activation, tanh
+from jbptt.feedforward.layer import Params, affine, affine_vjp, check_layer
+from jbptt.hand_derived import HandDerived
+
+_glorot = jax.nn.initializers.glorot_uniform()
+
+
+def mlp_init(key: jax.Array, sizes: Sequence[int], *, bias: bool = True, dtype=jnp.float32) -> list[Params]:
+    """Random parameters: Glorot-uniform weights (Glorot and Bengio 2010), zero biases.
+
+    - `sizes`: [inputs, hidden..., outputs], at least two.
+
+    Returns one {"w" [sizes[l-1], sizes[l]], "b" [sizes[l]]} a layer. Raises ValueError or TypeError for bad sizes.
+    """
+    if len(sizes) < 2:
+        raise ValueError(f"sizes must hold at least the input's and the output's, got {list(sizes)}")
+    for number in sizes:
+        checks.size("every one of sizes", number)
+    keys = jax.random.split(key, len(sizes) - 1)
+    layers = [{"w": _glorot(k, pair, dtype)} for k, pair in zip(keys, pairwise(sizes), strict=True)]
+    return [layer | {"b": jnp.zeros(layer["w"].shape[1], dtype)} for layer in layers] if bias else layers
+
+
+def mlp(
+    params: Sequence[Params],
+    x: jax.Array,
+    *,
+    activation: Activation = tanh,
+    output_activation: Activation | None = None,
+    vjp: str = "manual",
+) -> jax.Array:
+    """A multilayer perceptron of any number of layers.
+
+    - `params`: one {"w", "b"} a layer, as `mlp_init` makes them; "b" may be left out.
+    - `x`: [..., I].
+    - `activation`: f of every layer.
+    - `output_activation`: f of the last layer, if another; `identity` gives the logits that the losses take.
+    - `vjp`: "manual" or "auto".
+
+    Returns y [..., O]. Raises ValueError for sizes that do not fit, TypeError for integers or mixed dtypes.
+    """
+    if not params:
+        raise ValueError("params must hold at least one layer, got none")
+    a = x = checks.floating("x", x, "cast it, or one-hot encode indices with jax.nn.one_hot")
+    for number, layer in enumerate(params):
+        check_layer(layer, f"params[{number}]", a, "x" if number == 0 else f"the output of params[{number - 1}]")
+        a = jax.ShapeDtypeStruct((*x.shape[:-1], layer["w"].shape[1]), x.dtype)
+    last = activation if output_activation is None else output_activation
+    return _twins((*[activation] * (len(params) - 1), last), tuple(params), x, vjp=vjp)
+
+
+def _mlp(activations, params, x):
+    a = x
+    for layer, f in zip(params, activations, strict=True):
+        a = f(affine(layer, a))  # aˡ = f(zˡ)
+    return a
+
+
+def _mlp_fwd(activations, params, x):
+    a, residuals = x, []
+    for layer, f in zip(params, activations, strict=True):
+        a_in, z = a, affine(layer, a)
+        a = f(z)
+        residuals.append((layer, a_in, f.kept(z, a)))
+    return a, residuals
+
+
+def _mlp_bwd(activations, residuals, dy):
+    da, dparams = dy, []
+    for f, (layer, a_in, kept) in zip(reversed(activations), reversed(residuals), strict=True):
+        delta = da * f.prime(kept)  # δˡ = (wˡ⁺¹)ᵀ δˡ⁺¹ ⊙ f′(zˡ)
+        dlayer, da = affine_vjp(layer, a_in, delta)
+        dparams.append(dlayer)
+    return tuple(reversed(dparams)), da
+
+
+_twins = HandDerived(_mlp, _mlp_fwd, _mlp_bwd, static=1)

@@ -1,0 +1,48 @@
+"""One mechanism chooses who differentiates a function: we by hand ("manual"), or JAX ("auto").
+
+Whatever has a backward pass of its own is a `HandDerived`: its forward is stated once, as a plain
+function, and both twins run it. "auto" is that plain function, JAX's derivative all the way down;
+"manual" is the same function inside `jax.custom_vjp` with the hand-derived rule.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+HAND_DERIVED: list["HandDerived"] = []
+"""Every function with a hand-derived backward pass, in the order of their definition."""
+
+VJPS = ("manual", "auto")
+
+
+def check_vjp(vjp: str) -> None:
+    """Raises ValueError unless `vjp` names one of the two backward passes."""
+    if vjp not in VJPS:
+        raise ValueError(
+            f"vjp must be one of {VJPS}, got {vjp!r}: 'manual' is the hand-derived backward pass, "
+            "'auto' is jax.grad's of the same forward"
+        )
+
+
+class HandDerived:
+    """A function with two backward passes.
+
+    - `primal(*static, *args)`: the forward.
+    - `fwd(*static, *args) -> (out, residuals)`: the forward that keeps what the backward needs.
+    - `bwd(*static, residuals, cotangents) -> dargs`: the hand-derived backward.
+    - `static`: how many leading arguments are not differentiated (hashable: functions, cells, lengths).
+
+    Called with `vjp="manual"` or `"auto"`; raises ValueError for any other `vjp`.
+    """
+
+    def __init__(self, primal: Callable, fwd: Callable, bwd: Callable, *, static: int = 0):
+        self.name = primal.__name__.strip("_")
+        self.auto = primal
+        self.manual = jax.custom_vjp(primal, nondiff_argnums=tuple(range(static)))
+        self.manual.defvjp(fwd, bwd)
+        HAND_DERIVED.append(self)
+
+    def __call__(self, *args: Any, vjp: str) -> Any:
+        check_vjp(vjp)
+        return self.manual(*args) if vjp == "manual" else self.auto(*args)

@@ -1,0 +1,1 @@
+"""Whole networks, made of cells, the engine and layers."""

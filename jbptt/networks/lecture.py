@@ -1,0 +1,144 @@
+"""The lecture's four networks: a cell, and an output layer y = f(z°), z° = V h + c, at the times that have an output.
+
+    SISO   x at t = 1 only        y at t = T only
+    SIMO   x at t = 1 only        yᵗ at every t
+    MISO   xᵗ at every t          y at t = T only
+    MIMO   xᵗ at every t          yᵗ at every t
+
+The cost is taken where the outputs are: c(y) at T, or c = Σ_t cᵗ(yᵗ), a loss with `reduction="sum"`.
+Their backward is the chain of two: the output layer's δ° = ∇_y C ⊙ f′(z°) gives ∂C/∂h = Vᵀ δ° and
+∂C/∂V = Σ δ° hᵀ; the recurrence takes ∂C/∂h back through time.
+
+T time, B batch (any number of batch axes, none included), I inputs, H units, O outputs.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jbptt import checks
+from jbptt.cells.cell import Cell, State
+from jbptt.feedforward.activations import Activation, identity
+from jbptt.feedforward.perceptron import mlp, mlp_init
+from jbptt.recurrence.unrolling import run_free, unroll
+
+Params = dict
+"""{"cell": the cell's parameters, "V" [H, O], "c" [O]}; without "c" the output layer has no bias."""
+
+
+def network_init(
+    key: jax.Array,
+    cell: Cell,
+    input_size: int,
+    hidden_size: int,
+    output_size: int,
+    *,
+    bias: bool = True,
+    dtype=jnp.float32,
+) -> Params:
+    """Random parameters of any of the four networks.
+
+    - `bias`: whether the output layer has one (the cell's is the cell's matter).
+
+    Returns {"cell": cell.init's, "V" [H, O] Glorot-uniform, "c" [O] zero}. Raises ValueError or TypeError for bad sizes.
+    """
+    checks.size("output_size", output_size)
+    key_cell, key_output = jax.random.split(key)
+    (layer,) = mlp_init(key_output, [hidden_size, output_size], bias=bias, dtype=dtype)
+    params = {"cell": cell.init(key_cell, input_size, hidden_size, dtype), "V": layer["w"]}
+    return params | {"c": layer["b"]} if bias else params
+
+
+def siso(
+    cell: Cell,
+    params: Params,
+    x: jax.Array,
+    length: int,
+    state: State | None = None,
+    *,
+    activation: Activation = identity,
+    vjp: str = "manual",
+) -> tuple[State, jax.Array]:
+    """Single input, single output: x at t = 1, then length − 1 steps without input, y at t = length.
+
+    - `x`: [B, I].
+    - `length`: T ≥ 1.
+    - `activation`: f of the output layer; the default gives the logits that the cross entropies take.
+    - `state`, `vjp`: as in `unroll`.
+
+    Returns (state, y [B, O]). Raises what `unroll` raises.
+    """
+    state, _ = _single_input(cell, params, x, length, state, vjp)
+    return state, _output(params, state.h, activation, vjp)
+
+
+def simo(
+    cell: Cell,
+    params: Params,
+    x: jax.Array,
+    length: int,
+    state: State | None = None,
+    *,
+    activation: Activation = identity,
+    vjp: str = "manual",
+) -> tuple[State, jax.Array]:
+    """Single input, multiple outputs: as `siso`, and yᵗ at every t.
+
+    Returns (state, ys [T, B, O]).
+    """
+    state, hs = _single_input(cell, params, x, length, state, vjp)
+    return state, _output(params, hs, activation, vjp)
+
+
+def miso(
+    cell: Cell,
+    params: Params,
+    xs: jax.Array,
+    state: State | None = None,
+    *,
+    activation: Activation = identity,
+    vjp: str = "manual",
+) -> tuple[State, jax.Array]:
+    """Multiple inputs, single output: xs [T, B, I], y at t = T. Keywords as in `siso`.
+
+    Returns (state, y [B, O]).
+    """
+    state, _ = unroll(cell, _cell_params(params), xs, state, vjp=vjp)
+    return state, _output(params, state.h, activation, vjp)
+
+
+def mimo(
+    cell: Cell,
+    params: Params,
+    xs: jax.Array,
+    state: State | None = None,
+    *,
+    activation: Activation = identity,
+    vjp: str = "manual",
+) -> tuple[State, jax.Array]:
+    """Multiple inputs, multiple outputs: xs [T, B, I], yᵗ at every t. Keywords as in `siso`.
+
+    Returns (state, ys [T, B, O]).
+    """
+    state, hs = unroll(cell, _cell_params(params), xs, state, vjp=vjp)
+    return state, _output(params, hs, activation, vjp)
+
+
+def _single_input(cell, params, x, length, state, vjp):
+    checks.size("length", length)
+    x = checks.floating("x", x, "cast it, or one-hot encode indices with jax.nn.one_hot")
+    if x.ndim == 0:
+        raise ValueError("x must have shape [B, I] (or [I] without a batch), got a scalar")
+    state, first = unroll(cell, _cell_params(params), x[None], state, vjp=vjp)  # [1, B, H]
+    state, rest = run_free(cell, params["cell"], length - 1, state, vjp=vjp)  # [T-1, B, H]
+    return state, jnp.concatenate([first, rest])
+
+
+def _cell_params(params):
+    if not isinstance(params, dict) or not {"cell", "V"} <= set(params):
+        raise ValueError("params must be a dict with 'cell' and 'V', as jbptt.network_init makes it")
+    return params["cell"]
+
+
+def _output(params, h, activation, vjp):
+    layer = {"w": params["V"]} | ({"b": params["c"]} if "c" in params else {})
+    return mlp([layer], h, activation=activation, vjp=vjp)
