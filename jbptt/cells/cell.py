@@ -131,7 +131,7 @@ def join(*gates: jax.Array) -> jax.Array:
 
 
 def _blocks(initializer, key, gates, shape, dtype):
-    return jnp.concatenate([initializer(k, shape, jnp.float32).astype(dtype) for k in jax.random.split(key, gates)], axis=-1)
+    return join(*[initializer(k, shape, jnp.float32).astype(dtype) for k in jax.random.split(key, gates)])
 
 
 def _check_gated(name, gates, params):

@@ -1,8 +1,8 @@
 """The simple recurrent network (Elman 1990), the cell of the lecture's SISO, SIMO and MIMO.
 
-    zᵗ = U xᵗ + b         aᵗ = f(zᵗ + W aᵗ⁻¹)         h = a
-    δᵗ = (∂Cᵗ/∂aᵗ + Wᵀ δᵗ⁺¹) ⊙ f′
-    ∂C/∂W = Σ_t δᵗ (aᵗ⁻¹)ᵀ     ∂C/∂U = Σ_t δᵗ (xᵗ)ᵀ     ∂C/∂b = Σ_t δᵗ
+zᵗ = U xᵗ + b         aᵗ = f(zᵗ + W aᵗ⁻¹)         h = a
+δᵗ = (∂Cᵗ/∂aᵗ + Wᵀ δᵗ⁺¹) ⊙ f′
+∂C/∂W = Σ_t δᵗ (aᵗ⁻¹)ᵀ     ∂C/∂U = Σ_t δᵗ (xᵗ)ᵀ     ∂C/∂b = Σ_t δᵗ
 """
 
 from functools import lru_cache

@@ -69,7 +69,10 @@ def _accumulator(array):
 
 
 def check_layer(params: Params, params_name: str, x: jax.Array, x_name: str) -> None:
-    """Raises ValueError or TypeError, naming the argument, unless x w + b can be formed. `x` may be a ShapeDtypeStruct."""
+    """Raises ValueError or TypeError, naming the argument, unless x w + b can be formed.
+
+    `x` may be a `jax.ShapeDtypeStruct`.
+    """
     if not isinstance(params, dict) or "w" not in params or set(params) - {"w", "b"}:
         got = f"keys {sorted(params)}" if isinstance(params, dict) else type(params).__name__
         raise ValueError(f"{params_name} must be a dict with 'w' [I, O] and, for a bias, 'b' [O]; got {got}")

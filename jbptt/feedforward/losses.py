@@ -36,7 +36,12 @@ class Cost(NamedTuple):
 
 
 def mse(
-    y: jax.Array, targets: jax.Array, weights: jax.Array | None = None, *, reduction: Reduction = "mean", vjp: str = "manual"
+    y: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array | None = None,
+    *,
+    reduction: Reduction = "mean",
+    vjp: str = "manual",
 ) -> jax.Array:
     """Half the squared error, C = ½ (y − t)², one cost an element.
 

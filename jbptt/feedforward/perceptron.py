@@ -1,8 +1,8 @@
 """The multilayer perceptron, the lecture's first half. Layers l = 1..L, a⁰ = x, y = aᴸ.
 
-    zˡ = wˡ aˡ⁻¹ + bˡ            aˡ = f(zˡ)
-    δᴸ = ∇_y C ⊙ f′(zᴸ)          δˡ = (wˡ⁺¹)ᵀ δˡ⁺¹ ⊙ f′(zˡ)
-    ∂C/∂wˡ = δˡ (aˡ⁻¹)ᵀ          ∂C/∂bˡ = δˡ
+zˡ = wˡ aˡ⁻¹ + bˡ            aˡ = f(zˡ)
+δᴸ = ∇_y C ⊙ f′(zᴸ)          δˡ = (wˡ⁺¹)ᵀ δˡ⁺¹ ⊙ f′(zˡ)
+∂C/∂wˡ = δˡ (aˡ⁻¹)ᵀ          ∂C/∂bˡ = δˡ
 """
 
 from collections.abc import Sequence

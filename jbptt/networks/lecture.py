@@ -39,7 +39,8 @@ def network_init(
 
     - `bias`: whether the output layer has one (the cell's is the cell's matter).
 
-    Returns {"cell": cell.init's, "V" [H, O] Glorot-uniform, "c" [O] zero}. Raises ValueError or TypeError for bad sizes.
+    Returns {"cell": cell.init's, "V" [H, O] Glorot-uniform, "c" [O] zero}. Raises ValueError or TypeError for bad
+    sizes.
     """
     checks.size("output_size", output_size)
     key_cell, key_output = jax.random.split(key)
