@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jbptt import checks
-from jbptt.feedforward.layer import dense, weight_gradient
+from jbptt.feedforward.layer import bias_gradient, dense, weight_gradient
 
 Params = dict[str, jax.Array]
 State = Any
@@ -37,8 +37,8 @@ class Cell(NamedTuple):
     - `init(key, input_size, hidden_size, dtype=float32) -> params`: random parameters, a dict.
     - `initial_state(params, batch_shape) -> state`: zeros.
     - `project(params, xs, *, vjp) -> zs`: all that needs no state, over the whole time axis at once
-      ([T, B, I] -> [T, B, G·H]); `xs=None`, for steps without an input, gives the z of them all, [G·H].
-    - `step(params, state, z) -> (state, saved)`: one time step.
+      ([T, B, I] -> [T, B, G·H]).
+    - `step(params, state, z) -> (state, saved)`: one time step; z is None where there is no input.
     - `way_back(params) -> params`: the parameters as `step_vjp` wants them, made once before the way back (Wᵀ).
     - `step_vjp(params, kept, dstate) -> (dstate, dz)`: its δ: from ∂C/∂state after the step to ∂C/∂state
       before it and dz = ∂C/∂z. No weight gradient is needed to go back in time.
@@ -67,11 +67,11 @@ def gated_cell(
     recurrent_delta: Callable[[Kept, jax.Array], jax.Array] = lambda kept, dz: dz,
     pointwise_weight_vjp: Callable[[Params, Kept, jax.Array], Params] = lambda params, kept, dzs: {},
 ) -> Cell:
-    """A cell that is one product with h and then a pointwise function of z = x U + b and h W.
+    """A cell that is one product with h and then a pointwise function of x U + b and h W.
 
     - `gates`: G; parameters are "U" [I, G·H], "W" [H, G·H] and, for a bias, "b" [G·H].
     - `state_type`: the state's NamedTuple, `h` first, every field [B, H].
-    - `pointwise(params, z, h W, state) -> (state, saved)`.
+    - `pointwise(params, z, h W, state) -> (state, saved)`: z = x U + b.
     - `pointwise_vjp(params, kept, dstate) -> (dstate, dz)`: dstate without its way through h W.
     - `recurrent_delta(kept, dz)`: ∂C/∂(h W), where it is not dz itself.
     - `pointwise_weight_vjp(params, kept, dzs)`: gradients of parameters that `pointwise` uses, over all T.
@@ -84,15 +84,17 @@ def gated_cell(
     def project(params, xs, *, vjp="manual"):
         _check_gated(name, gates, params)
         U = params["U"]
-        if xs is None:
-            return params.get("b", jnp.zeros(U.shape[1], U.dtype))
         if xs.shape[-1] != U.shape[0]:
             raise ValueError(f"xs must have I = {U.shape[0]} features as params['U'] has, got {list(xs.shape)}")
         checks.same_dtype("xs", xs, "params['U']", U)
-        return dense({"w": U} | ({"b": params["b"]} if "b" in params else {}), xs, vjp=vjp)
+        return dense({"w": U}, xs, vjp=vjp)
 
     def step(params, state, z):
-        return pointwise(params, z, jnp.dot(state.h, params["W"]), state)
+        hW = jnp.dot(state.h, params["W"])
+        z = jnp.zeros_like(hW) if z is None else z
+        if "b" in params:  # here, and not in `project`, it costs no pass over [T, B, G·H] of its own
+            z = z + jnp.broadcast_to(params["b"], z.shape)
+        return pointwise(params, z, hW, state)
 
     def way_back(params):
         # An array of its own: with few rows, a product with W read crosswise takes up to 2.5 times as long.
@@ -104,7 +106,8 @@ def gated_cell(
 
     def weight_vjp(params, kept, dzs):
         dW = weight_gradient(kept.h_prev, recurrent_delta(kept, dzs))  # Σ_t δᵗ (aᵗ⁻¹)ᵀ
-        return {"W": dW} | pointwise_weight_vjp(params, kept, dzs)
+        db = {"b": bias_gradient(dzs)} if "b" in params else {}
+        return {"W": dW} | db | pointwise_weight_vjp(params, kept, dzs)
 
     return Cell(name, init, initial_state, project, step, way_back, step_vjp, weight_vjp)
 

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from jbptt.cells.cell import Kept, Params
-from jbptt.feedforward.layer import bias_gradient
 from jbptt.hand_derived import HandDerived
 from jbptt.recurrence.forward import forward, forward_saving
 
@@ -28,8 +27,8 @@ class Residuals(NamedTuple):
     saved: Any
 
 
-def _bptt_fwd(cell, length, params, state, z):
-    final, (hs, saved) = forward_saving(cell, length, params, state, z)
+def _bptt_fwd(cell, length, params, state, zs):
+    final, (hs, saved) = forward_saving(cell, length, params, state, zs)
     return (final, hs), Residuals(params, state.h, hs, saved)
 
 
@@ -55,7 +54,7 @@ def _bptt_bwd(cell, length, residuals, cotangents):
     (dstate, dzs), _ = lax.scan(step_back, (dstate, _room(dz, hs)), (times, kept, dhs), reverse=True)
     dparams = cell.weight_vjp(params, kept, dzs)
     unused_by_step = {name: None for name in params if name not in dparams}
-    return dparams | unused_by_step, dstate, dzs if length is None else bias_gradient(dzs)
+    return dparams | unused_by_step, dstate, dzs if length is None else None
 
 
 def _room(dz, hs):
@@ -68,4 +67,4 @@ def _room(dz, hs):
 
 
 recur = HandDerived(forward, _bptt_fwd, _bptt_bwd, static=2)
-"""recur(cell, length, params, state, z, vjp=...) -> (state, hs): `forward` with both backward passes."""
+"""recur(cell, length, params, state, zs, vjp=...) -> (state, hs): `forward` with both backward passes."""

@@ -8,10 +8,12 @@ from jax import lax
 from jbptt.cells.cell import Cell, Params, State
 
 
-def forward(cell: Cell, length: int | None, params: Params, state: State, z: jax.Array) -> tuple[State, jax.Array]:
+def forward(
+    cell: Cell, length: int | None, params: Params, state: State, zs: jax.Array | None
+) -> tuple[State, jax.Array]:
     """Every step of the cell.
 
-    - `length`: None, and `z` [T, B, G·H] holds each step's; or T, and `z` [G·H] serves every step.
+    - `zs`: [T, B, G·H], each step's projected input; or None, and there are `length` steps without one.
 
     Returns the state after the last step, and every h [T, B, H].
     """
@@ -20,11 +22,11 @@ def forward(cell: Cell, length: int | None, params: Params, state: State, z: jax
         state, _ = cell.step(params, state, z)
         return state, state.h
 
-    return _over_time(step, length, state, z)
+    return lax.scan(step, state, zs, length=length)
 
 
 def forward_saving(
-    cell: Cell, length: int | None, params: Params, state: State, z: jax.Array
+    cell: Cell, length: int | None, params: Params, state: State, zs: jax.Array | None
 ) -> tuple[State, tuple[jax.Array, Any]]:
     """`forward`, with what every step saved beside every h."""
 
@@ -32,14 +34,4 @@ def forward_saving(
         state, saved = cell.step(params, state, z)
         return state, (state.h, saved)
 
-    return _over_time(step, length, state, z)
-
-
-def _over_time(step, length, state, z):
-    if length is None:
-        return lax.scan(step, state, z)
-
-    def step_with_constant(state, _):
-        return step(state, jax.numpy.broadcast_to(z, (*state.h.shape[:-1], *z.shape)))
-
-    return lax.scan(step_with_constant, state, None, length=length)
+    return lax.scan(step, state, zs, length=length)

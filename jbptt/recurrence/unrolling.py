@@ -35,11 +35,11 @@ def unroll(
 
 
 def run_free(cell: Cell, params: Params, length: int, state: State, *, vjp: str = "manual") -> tuple[State, jax.Array]:
-    """Runs a cell for `length` steps that have no input: nothing is projected, stored or differentiated for one.
+    """Runs a cell for `length` steps that have no input: nothing is projected, stored or differentiated for it.
 
     Returns (state after the last step, every h [T, B, H]).
     """
-    return recur(cell, length, params, state, cell.project(params, None, vjp=vjp), vjp=vjp)
+    return recur(cell, length, params, state, None, vjp=vjp)
 
 
 def start_state(cell: Cell, params: Params, batch_shape: tuple[int, ...], state: State | None) -> State:
