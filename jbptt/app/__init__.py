@@ -1,0 +1,1 @@
+"""The command line and what it runs: tasks, training, checkpoints, plots. Nothing else in jbptt imports this."""

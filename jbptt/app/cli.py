@@ -1,0 +1,177 @@
+"""The command line. Every user error is one line on standard error and exit status 2."""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+try:
+    import click
+except ImportError:
+    sys.exit("jbptt: the command line needs more packages: pip install 'jbptt[cli]'")
+
+from jbptt.app.errors import UserError
+from jbptt.app.tasks.chars.settings import Settings
+from jbptt.comparison.rows import CELLS
+
+POSITIVE = click.IntRange(min=1)
+FILE = click.Path(path_type=Path)
+
+
+class PositiveNumber(click.ParamType):
+    """A finite number above zero, or from zero on."""
+
+    name = "number"
+
+    def __init__(self, *, zero: bool = False):
+        self._zero = zero
+
+    def convert(self, value, parameter, context):
+        number = click.FLOAT.convert(value, parameter, context)
+        if not math.isfinite(number) or number < 0 or (number == 0 and not self._zero):
+            self.fail(f"{value} is not a finite number {'from' if self._zero else 'above'} 0", parameter, context)
+        return number
+
+
+def setting(name: str, kind, text: str):
+    """An option that is None where it is not given, so that a resumed run can tell; the help names the default."""
+    default = Settings._field_defaults[name]
+    return click.option(f"--{name.replace('_', '-')}", type=kind, help=f"{text}  [default: {default}]")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line. Returns the exit status: 0; 1, a check failed; 2, a user's error; 130, interrupted."""
+    try:
+        return cli.main(args=arguments, prog_name="jbptt", standalone_mode=False) or 0
+    except (click.ClickException, UserError) as error:
+        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        print(f"jbptt: {' '.join(message.split())}", file=sys.stderr)
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        print("jbptt: stopped", file=sys.stderr)
+        return 130
+
+
+@click.group()
+@click.version_option(package_name="jbptt")
+def cli() -> None:
+    """Recurrent networks with backpropagation through time derived by hand."""
+
+
+@cli.group()
+def train() -> None:
+    """Train a model."""
+
+
+@train.command("chars")
+@click.argument("files", nargs=-1, type=FILE)
+@click.option(
+    "--text",
+    multiple=True,
+    type=FILE,
+    help="UTF-8 file to learn from; more may follow it.  [default: the Python standard library's source code]",
+)
+@setting("cell", click.Choice(list(CELLS)), "Recurrent cell.")
+@setting("layers", POSITIVE, "Recurrent layers.")
+@setting("hidden", POSITIVE, "Units of each layer.")
+@setting("length", POSITIVE, "Characters that the gradient goes back through (the chunk's length).")
+@setting("batch", POSITIVE, "Streams of text side by side.")
+@setting("steps", POSITIVE, "Steps of training. A resumed run may be given more; a cosine then spans them all.")
+@setting("optimizer", click.Choice(["adam", "rmsprop"]), "Optimiser.")
+@setting("learning_rate", PositiveNumber(), "Learning rate.")
+@setting("schedule", click.Choice(["cosine", "constant"]), "How the learning rate goes, step by step.")
+@setting("clip", PositiveNumber(), "Largest global norm of the gradient.")
+@setting("seed", click.IntRange(0, 2**32 - 1), "Random seed.")
+@setting("dtype", click.Choice(["float32", "float64", "bfloat16"]), "Of parameters and activations.")
+@setting("vjp", click.Choice(["manual", "auto"]), "Backpropagation through time: derived by hand, or jax.grad's.")
+@click.option("--out", type=FILE, help="Folder of the run.  [default: the next free runs/chars-N]")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.  [default: the newest runs/chars-N]")
+@click.option("--json", "as_json", is_flag=True, help="Report in JSON lines.")
+def train_chars(files: tuple[Path, ...], text: tuple[Path, ...], out, resume, as_json, **settings) -> int:
+    """Train a character model, Karpathy's char-RNN, on FILES or on Python's own source code.
+
+    Leaves checkpoints, metrics.csv, loss.png and sample.txt in the run's folder. Ctrl-C saves a checkpoint first.
+    """
+    from jbptt.app.reporting import reporter_for
+    from jbptt.app.tasks.chars import run
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    if text or files:
+        given["text"] = tuple(str(path.absolute()) for path in (*text, *files))
+    with reporter_for(as_json=as_json) as reporter:
+        return 0 if run.train(given, out, resume, reporter) else 130
+
+
+@cli.command()
+@click.argument("checkpoint", type=FILE)
+@click.option("--prime", default="def ", show_default=True, help="Text to go on from.")
+@click.option(
+    "--temperature", type=PositiveNumber(zero=True), default=0.7, show_default=True, help="0 is the likeliest."
+)
+@click.option("--length", type=POSITIVE, default=400, show_default=True, help="Characters to write.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+def sample(checkpoint: Path, prime: str, temperature: float, length: int, seed: int, as_json: bool) -> None:
+    """Write text with a trained character model: CHECKPOINT is the folder of a run, or of one of its checkpoints."""
+    from jbptt.app.tasks.chars import run
+
+    result = run.sample(checkpoint, prime, temperature, length, seed)
+    click.echo(json.dumps(result) if as_json else result["prime"] + result["text"])
+
+
+@cli.command()
+@click.option("--row", "names", multiple=True, help="Only these rows.  [default: all]")
+@click.option(
+    "--sizes", default="256,4,64,128", show_default=True, metavar="T,B,I,H", help="Time, batch, inputs, units."
+)
+@click.option("--dtype", type=click.Choice(["float32", "float64", "bfloat16"]), default="float32", show_default=True)
+@click.option("--rounds", type=POSITIVE, default=20, show_default=True, help="Timed calls of each, interleaved.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
+def compare(names: tuple[str, ...], sizes: str, dtype: str, rounds: int, as_json: bool) -> int:
+    """Compare hand-derived gradients with jax.grad's: error, time and memory, a line each.
+
+    The error is the largest of any gradient leaf relative to the leaf's largest entry, in float64; time is the median
+    of the value and every gradient; memory is the compiled program's temporaries. Exit status 1 if an error exceeds
+    1e-12.
+    """
+    import jax
+
+    from jbptt.app import compare_table
+
+    rows, sizes = compare_table.chosen_rows(names), _sizes(sizes)
+    jax.config.update("jax_enable_x64", dtype == "float64")
+    if not as_json:
+        click.echo(compare_table.markdown_line(compare_table.HEADINGS))
+        click.echo(compare_table.markdown_rule())
+    worst = 0.0
+    for figures in compare_table.measure(rows, sizes, dtype, rounds):
+        click.echo(json.dumps(figures) if as_json else compare_table.markdown_line(compare_table.cells(figures)))
+        worst = max(worst, figures["error"])
+    return 0 if worst <= compare_table.TOLERANCE else 1
+
+
+def _sizes(text):
+    from jbptt.comparison.rows import Sizes
+
+    try:
+        numbers = [int(number) for number in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 4 or min(numbers) < 1:
+        raise UserError(f"--sizes must be four numbers from 1 on, T,B,I,H, got {text!r}: e.g. 256,4,64,128")
+    return Sizes(*numbers)
+
+
+@cli.group()
+def plot() -> None:
+    """Draw pictures of a run."""
+
+
+@plot.command("loss")
+@click.argument("run", type=FILE)
+def plot_loss(run: Path) -> None:
+    """Draw the loss curve of RUN, a run's folder, again."""
+    from jbptt.app.files import read_config
+    from jbptt.app.plots import plot_losses
+
+    click.echo(plot_losses(run, read_config(run).get("bigram_nats")))

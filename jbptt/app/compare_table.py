@@ -1,0 +1,82 @@
+"""`jbptt compare`: manual against auto, a line for every row of the library's table."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jbptt.app.errors import UserError
+from jbptt.comparison.pair import compare
+from jbptt.comparison.rows import ROWS, Row, Sizes
+
+TOLERANCE = 1e-12
+"""The largest relative error that a hand-derived gradient may have in float64."""
+
+
+def chosen_rows(names: tuple[str, ...]) -> list[Row]:
+    """The rows of these names, all if there are none. Raises UserError for an unknown name."""
+    known = {row.name: row for row in ROWS}
+    for name in names:
+        if name not in known:
+            raise UserError(f"--row {name!r} is unknown: choose from {', '.join(known)}")
+    return [known[name] for name in names] or list(ROWS)
+
+
+def measure(rows: list[Row], sizes: Sizes, dtype: str, rounds: int) -> Iterator[dict[str, Any]]:
+    """Compares each row, and yields its figures as one flat dict."""
+    for row in rows:
+        function, args = row.build(jax.random.key(0), sizes, jnp.dtype(dtype))
+        report = compare(partial(function, vjp="manual"), partial(function, vjp="auto"), *args, rounds=rounds)
+        yield {
+            "row": row.name,
+            "error": report.max_error,
+            "manual_ms": report.manual.ms,
+            "auto_ms": report.auto.ms,
+            "speedup": report.speedup,
+            "manual_bytes": report.manual.temp_bytes,
+            "auto_bytes": report.auto.temp_bytes,
+            "manual_compile_s": report.manual.compile_s,
+            "auto_compile_s": report.auto.compile_s,
+        }
+
+
+HEADINGS = (
+    "row",
+    "error",
+    "manual, ms",
+    "auto, ms",
+    "auto / manual",
+    "manual, MiB",
+    "auto, MiB",
+    "manual, compile s",
+    "auto, compile s",
+)
+
+
+def cells(figures: dict[str, Any]) -> list[str]:
+    """One row's figures as the texts under HEADINGS."""
+    return [
+        figures["row"],
+        f"{figures['error']:.0e}",
+        f"{figures['manual_ms']:.2f}",
+        f"{figures['auto_ms']:.2f}",
+        f"{figures['speedup']:.2f}x",
+        f"{figures['manual_bytes'] / 2**20:.2f}",
+        f"{figures['auto_bytes'] / 2**20:.2f}",
+        f"{figures['manual_compile_s']:.2f}",
+        f"{figures['auto_compile_s']:.2f}",
+    ]
+
+
+def markdown_line(texts: list[str] | tuple[str, ...]) -> str:
+    """A line of a Markdown table, its columns aligned in plain text too."""
+    widths = [30, *map(len, HEADINGS[1:])]
+    padded = [text.ljust(widths[0]) if i == 0 else text.rjust(widths[i]) for i, text in enumerate(texts)]
+    return f"| {' | '.join(padded)} |"
+
+
+def markdown_rule() -> str:
+    """The line between a Markdown table's head and body, numbers to the right."""
+    return markdown_line(["-" * 30, *("-" * (len(heading) - 1) + ":" for heading in HEADINGS[1:])])

@@ -1,0 +1,71 @@
+"""Files that are there whole or not at all, and the folder of a run."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from jbptt.app.errors import UserError
+
+
+def write_atomically(path: Path, content: str) -> None:
+    """Writes a UTF-8 text file so that a killed program leaves the old one or the new one, never a part."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """The settings that a run was started with. Raises UserError if `run` is not a run's folder."""
+    path = run / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{run} is not the folder of a run (it has no config.json): name one that train made") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    if not isinstance(config, dict) or "settings" not in config:
+        raise UserError(f"{path} is not a run's configuration: it has no 'settings'")
+    return config
+
+
+def new_run_folder(out: Path | None, task: str) -> Path:
+    """Makes the folder of a new run: `out`, or the next free runs/TASK-N. Raises UserError if it is not empty."""
+    if out is None:
+        number = 1 + max((_number(path) for path in Path("runs").glob(f"{task}-*")), default=0)
+        out = Path("runs") / f"{task}-{number}"
+    if (out / "config.json").exists():
+        raise UserError(f"--out {out} holds a run already: add --resume to go on with it, or name another folder")
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError(f"--out {out} is not empty: name a new folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be made: {error.strerror}") from None
+    if not os.access(out, os.W_OK):
+        raise UserError(f"--out {out} cannot be written to: name another folder")
+    return out
+
+
+def existing_run_folder(out: Path | None, task: str) -> Path:
+    """The folder to resume: `out`, or the newest runs/TASK-N. Raises UserError if there is none."""
+    if out is not None:
+        return out
+    runs = [path for path in Path("runs").glob(f"{task}-*") if _number(path) and (path / "config.json").exists()]
+    if not runs:
+        raise UserError(f"--resume found no run in runs/{task}-*: name its folder with --out")
+    return max(runs, key=_number)
+
+
+def _number(path):
+    suffix = path.name.rpartition("-")[2]
+    return int(suffix) if suffix.isdecimal() else 0

@@ -1,0 +1,82 @@
+"""What the user sees of a run: a progress bar on a terminal, plain lines elsewhere, JSON lines for a program."""
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Reporter:
+    """Plain lines on standard output. A context manager, as every reporter is."""
+
+    def __enter__(self) -> "Reporter":
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        pass
+
+    def step(self, steps: int, items: str, row: dict[str, Any]) -> None:
+        """Reports a row of metrics, of a run of `steps` steps."""
+        print(f"step {row['step']}/{steps}  {_losses(row)}  {row['items_per_second']:,} {items}/s", flush=True)
+
+    def say(self, event: str, message: str, **fields: Any) -> None:
+        """Reports anything else: `message` for people, the event's name and fields for programs."""
+        print(message, flush=True)
+
+
+class BarReporter(Reporter):
+    """A progress bar, with every message above it."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(highlight=False),
+        )
+        self._task = None
+
+    def __enter__(self) -> "BarReporter":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._progress.stop()
+
+    def step(self, steps: int, items: str, row: dict[str, Any]) -> None:
+        if self._task is None:
+            self._task = self._progress.add_task("", total=steps)
+        text = f"loss {row['train_bits']:.3f} bits  {row['items_per_second']:,} {items}/s"
+        self._progress.update(self._task, completed=row["step"], description=text)
+        if row["validation_nats"] is not None:
+            self._progress.console.print(f"step {row['step']}  {_losses(row)}", markup=False)
+
+    def say(self, event: str, message: str, **fields: Any) -> None:
+        self._progress.console.print(message, markup=False, soft_wrap=True)
+
+
+class JsonReporter(Reporter):
+    """One JSON object a line: {"event": "step", ...}."""
+
+    def step(self, steps: int, items: str, row: dict[str, Any]) -> None:
+        self.say("step", "", steps=steps, **row)
+
+    def say(self, event: str, message: str, **fields: Any) -> None:
+        print(json.dumps({"event": event, **fields}), flush=True)
+
+
+def reporter_for(*, as_json: bool) -> Reporter:
+    """JSON lines where asked for; else a bar on a terminal, plain lines elsewhere."""
+    if as_json:
+        return JsonReporter()
+    return BarReporter() if sys.stdout.isatty() else Reporter()
+
+
+def _losses(row):
+    text = f"train {row['train_nats']:.4f} nats ({row['train_bits']:.3f} bits)"
+    if row["validation_nats"] is not None:
+        text += f"  validation {row['validation_nats']:.4f} nats ({row['validation_bits']:.3f} bits)"
+    return text

@@ -1,0 +1,1 @@
+"""What can be trained from the command line, one file a task."""

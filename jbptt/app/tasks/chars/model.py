@@ -1,0 +1,163 @@
+"""Karpathy's char-RNN (The Unreasonable Effectiveness of Recurrent Neural Networks, 2015): predict the next character.
+
+One-hot characters go through one or more recurrent layers and an output layer, y = softmax(V h + c). Training is
+stateful truncated backpropagation through time: the text runs by as B parallel streams in chunks of T characters,
+and each chunk starts from the state in which the one before it ended.
+
+T time, B batch, K characters in the vocabulary, H units.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jbptt.app.running_mean import RunningMean
+from jbptt.app.tasks.chars.settings import Settings
+from jbptt.cells.cell import Cell
+from jbptt.comparison.rows import CELLS
+from jbptt.feedforward.layer import dense
+from jbptt.feedforward.losses import softmax_cross_entropy
+from jbptt.feedforward.perceptron import mlp_init
+from jbptt.recurrence.unrolling import unroll
+
+
+class Carry(NamedTuple):
+    """All that training carries from step to step, and all that a checkpoint holds.
+
+    - `params`: {"layers": one cell's parameters each, "output": {"w" [H, K], "b" [K]}}.
+    - `optimizer`: optax's state.
+    - `states`: every layer's recurrent state.
+    - `losses`: of the steps since the last report.
+    """
+
+    params: dict
+    optimizer: Any
+    states: tuple
+    losses: RunningMean
+
+
+class Chunk(NamedTuple):
+    """One step's `inputs` and `targets` [T, B], the targets one character on; `first`, whether an epoch begins."""
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    first: bool
+
+
+def cell_of(settings: Settings) -> Cell:
+    """The cell that the settings name."""
+    return CELLS[settings.cell]
+
+
+def optimizer_of(settings: Settings) -> optax.GradientTransformation:
+    """optax's chain: clip the gradient's global norm, then adam or rmsprop at the scheduled rate."""
+    rate = learning_rate(settings)
+    step = {"adam": optax.adam, "rmsprop": optax.rmsprop}[settings.optimizer](rate)
+    return optax.chain(optax.clip_by_global_norm(settings.clip), step)
+
+
+def learning_rate(settings: Settings) -> optax.Schedule:
+    """The rate at each step: constant, or a cosine from the whole rate to a hundredth of it at the last step."""
+    if settings.schedule == "constant":
+        return optax.constant_schedule(settings.learning_rate)
+    return optax.cosine_decay_schedule(settings.learning_rate, settings.steps, alpha=0.01)
+
+
+def init(settings: Settings, vocabulary_size: int) -> Carry:
+    """Where training starts."""
+    cell, dtype = cell_of(settings), jnp.dtype(settings.dtype)
+    *layer_keys, output_key = jax.random.split(jax.random.key(settings.seed), settings.layers + 1)
+    inputs = [vocabulary_size] + [settings.hidden] * (settings.layers - 1)
+    layers = [cell.init(key, size, settings.hidden, dtype) for key, size in zip(layer_keys, inputs, strict=True)]
+    (output,) = mlp_init(output_key, [settings.hidden, vocabulary_size], dtype=dtype)
+    params = {"layers": layers, "output": output}
+    states = initial_states(settings, params, settings.batch)
+    return Carry(params, optimizer_of(settings).init(params), states, RunningMean.empty())
+
+
+def initial_states(settings: Settings, params: dict, batch: int) -> tuple:
+    """Every layer's state at the beginning of a text."""
+    return tuple(cell_of(settings).initial_state(layer, (batch,)) for layer in params["layers"])
+
+
+def logits(settings: Settings, params: dict, states: tuple, characters: jax.Array) -> tuple[tuple, jax.Array]:
+    """(states after, logits [T, B, K]) of characters [T, B]."""
+    output = params["output"]
+    hs, ends = jax.nn.one_hot(characters, output["w"].shape[1], dtype=output["w"].dtype), []
+    for layer, state in zip(params["layers"], states, strict=True):
+        state, hs = unroll(cell_of(settings), layer, hs, state, vjp=settings.vjp)
+        ends.append(state)
+    return tuple(ends), dense(output, hs, vjp=settings.vjp)
+
+
+def loss(settings: Settings, params: dict, states: tuple, inputs: jax.Array, targets: jax.Array):
+    """(cross entropy in nats a character, states after)."""
+    states, z = logits(settings, params, states, inputs)
+    return softmax_cross_entropy(z, targets, vjp=settings.vjp), states
+
+
+def train_step(settings: Settings, carry: Carry, chunk: Chunk) -> Carry:
+    """One step of stateful truncated backpropagation through time. Pure; `settings` is static under jit."""
+    states = jax.tree.map(lambda start, state: jnp.where(chunk.first, start, state), _zeros(carry.states), carry.states)
+    gradient = jax.value_and_grad(lambda params: loss(settings, params, states, *chunk[:2]), has_aux=True)
+    (value, states), dparams = gradient(carry.params)
+    updates, optimizer = optimizer_of(settings).update(dparams, carry.optimizer, carry.params)
+    params = optax.apply_updates(carry.params, updates)
+    return Carry(params, optimizer, states, carry.losses.add(value))
+
+
+def chunk_of(step: int, stream: np.ndarray, length: int) -> Chunk:
+    """The chunk of step 0, 1, ... of endless epochs over the streams [N, B]."""
+    chunks = chunks_in(stream, length)
+    start = step % chunks * length
+    return Chunk(stream[start : start + length], stream[start + 1 : start + length + 1], step % chunks == 0)
+
+
+def chunks_in(stream: np.ndarray, length: int) -> int:
+    """How many whole chunks an epoch has: each needs the character after its last as a target."""
+    return (len(stream) - 1) // length
+
+
+def evaluate(settings: Settings, params: dict, stream: jax.Array) -> jax.Array:
+    """Mean cross entropy, nats a character, over streams [N, B] from the initial state on."""
+    chunks = chunks_in(stream, settings.length)
+    inputs, targets = (
+        part[: chunks * settings.length].reshape(chunks, settings.length, -1) for part in (stream[:-1], stream[1:])
+    )
+
+    def chunk_loss(states, chunk):
+        value, states = loss(settings, params, states, *chunk)
+        return states, value.astype(jnp.float32)
+
+    _, losses = jax.lax.scan(chunk_loss, initial_states(settings, params, stream.shape[1]), (inputs, targets))
+    return jnp.mean(losses)
+
+
+def sample(
+    settings: Settings, params: dict, key: jax.Array, prime: jax.Array, length: int, temperature: jax.Array
+) -> jax.Array:
+    """`length` characters that continue `prime` [P], P ≥ 1. Temperature 0 takes the likeliest. `length` is static."""
+
+    def draw(key, z):
+        z = z[-1, 0].astype(jnp.float32)
+        drawn = jax.random.categorical(key, z / jnp.where(temperature == 0, 1, temperature))
+        return jnp.where(temperature == 0, jnp.argmax(z), drawn).astype(jnp.int32)
+
+    def next_character(carry, key):
+        states, character = carry
+        states, z = logits(settings, params, states, character[None, None])
+        following = draw(key, z)
+        return (states, following), following
+
+    keys = jax.random.split(key, length)
+    states, z = logits(settings, params, initial_states(settings, params, 1), prime[:, None])
+    first = draw(keys[0], z)
+    _, rest = jax.lax.scan(next_character, (states, first), keys[1:])
+    return jnp.concatenate([first[None], rest])
+
+
+def _zeros(states):
+    return jax.tree.map(jnp.zeros_like, states)

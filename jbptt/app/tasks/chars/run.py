@@ -1,0 +1,204 @@
+"""`jbptt train chars` and `jbptt sample`: the character model from its text to its samples."""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jbptt.app import training
+from jbptt.app.checkpoints import Checkpoints
+from jbptt.app.errors import UserError
+from jbptt.app.files import existing_run_folder, new_run_folder, read_config, write_atomically
+from jbptt.app.metrics import read_rows
+from jbptt.app.plots import plot_losses
+from jbptt.app.reporting import Reporter
+from jbptt.app.tasks.chars import model
+from jbptt.app.tasks.chars.corpus import Corpus, bigram_entropy, make_corpus, read_texts, standard_library, streams
+from jbptt.app.tasks.chars.settings import Settings
+
+REPORTS, VALIDATIONS = 75, 5
+"""How often a run reports its training loss, and validates and checkpoints."""
+
+EVALUATED = 2**17
+"""The characters, from the beginning of a split, that validation and test losses are measured on."""
+
+
+def train(given: dict[str, Any], out: Path | None, resume: bool, reporter: Reporter) -> bool:
+    """Trains a character model, or goes on with one; returns whether it came to its end.
+
+    - `given`: the settings that the user gave; the others are the defaults', or the run's if it is resumed.
+
+    Raises UserError for anything that the user can mend.
+    """
+    if resume:
+        run = existing_run_folder(out, "chars")
+        settings, vocabulary = _resumed(run, given)
+    else:
+        settings, vocabulary = Settings(**given), None
+    use_dtype(settings)
+    text = read_texts([Path(path) for path in settings.text]) if settings.text else standard_library()
+    corpus = make_corpus(text, shortest=settings.batch * (settings.length + 1))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    bigram = bigram_entropy(corpus)
+    config = {"task": "chars", "settings": settings._asdict(), "text_sha256": digest, "bigram_nats": bigram}
+    config |= {"vocabulary": corpus.vocabulary}
+    if resume:
+        if (vocabulary, digest) != (corpus.vocabulary, read_config(run)["text_sha256"]):
+            raise UserError(f"--text is not what {run} was trained on: give it that text, or start a new run")
+    else:
+        run = new_run_folder(out, "chars")
+    checkpoints = Checkpoints(run)
+    carry, start = model.init(settings, len(corpus.vocabulary)), 0
+    if resume and (latest := checkpoints.latest_step()) is not None:
+        carry, start = checkpoints.restore(latest, carry), latest
+    write_atomically(run / "config.json", json.dumps(config, indent=1))
+    _introduce(reporter, run, settings, corpus, bigram, carry.params, start)
+
+    outcome = training.train(_task(settings, corpus), carry, start, run, checkpoints, reporter)
+    if outcome.interrupted:
+        command = f"jbptt train chars --resume --out {run}"
+        reporter.say(
+            "interrupted",
+            f"interrupted at step {outcome.step}: checkpoint saved in {run}; go on with: {command}",
+            step=outcome.step,
+            run=str(run),
+        )
+        return False
+    _conclude(reporter, run, settings, corpus, bigram, outcome.carry.params)
+    return True
+
+
+def sample(path: Path, prime: str, temperature: float, length: int, seed: int) -> dict[str, Any]:
+    """Continues `prime` by a trained model.
+
+    - `path`: the folder of a run, whose newest checkpoint is taken, or one of its checkpoints.
+
+    Returns {"checkpoint", "prime", "text"}. Raises UserError for anything that the user can mend.
+    """
+    run, step = (path.parent.parent, int(path.name)) if path.name.isdecimal() else (path, None)
+    settings, vocabulary = _settings(run, read_config(run))
+    use_dtype(settings)
+    if not (run / "checkpoints").is_dir():
+        raise UserError(f"{run} has no checkpoint yet")
+    checkpoints = Checkpoints(run)
+    step = checkpoints.latest_step() if step is None else step
+    if step is None:
+        raise UserError(f"{run} has no checkpoint yet")
+    carry = checkpoints.restore(step, model.init(settings, len(vocabulary)))
+    text = generate(settings, carry.params, vocabulary, prime, temperature, length, seed)
+    return {"checkpoint": str(run / "checkpoints" / str(step)), "prime": prime, "text": text}
+
+
+def generate(
+    settings: Settings, params: dict, vocabulary: str, prime: str, temperature: float, length: int, seed: int
+) -> str:
+    """The characters that follow `prime`. Raises UserError if it is empty or holds one that the model never saw."""
+    if not prime:
+        raise UserError("--prime must hold at least one character")
+    unknown = sorted(set(prime) - set(vocabulary))
+    if unknown:
+        raise UserError(f"--prime holds {unknown[0]!r}, which is not in the vocabulary of the training text")
+    indices = jnp.asarray([vocabulary.index(character) for character in prime], jnp.int32)
+    drawn = jax.jit(partial(model.sample, settings, length=length))(
+        params, jax.random.key(seed), indices, temperature=jnp.float32(temperature)
+    )
+    return "".join(vocabulary[index] for index in np.asarray(drawn))
+
+
+def use_dtype(settings: Settings) -> None:
+    """Lets JAX have float64 where the settings ask for it."""
+    if settings.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+
+
+def _settings(run, config) -> tuple[Settings, str]:
+    try:
+        fields = config["settings"] | {"text": tuple(config["settings"]["text"])}
+        return Settings(**fields), str(config["vocabulary"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{run / 'config.json'} is not a character model's: {error}") from None
+
+
+def _resumed(run, given) -> tuple[Settings, str]:
+    settings, vocabulary = _settings(run, read_config(run))
+    for name, value in given.items():
+        before = getattr(settings, name)
+        if value != before and name != "steps":
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option} {value} contradicts the run in {run}, which has {before}: leave it out")
+    if given.get("steps", settings.steps) < settings.steps:
+        raise UserError(
+            f"--steps {given['steps']} is less than the run in {run} has ({settings.steps}): it can only grow"
+        )
+    return settings._replace(steps=given.get("steps", settings.steps)), vocabulary
+
+
+def _task(settings: Settings, corpus: Corpus) -> training.Task:
+    stream = streams(corpus.train, settings.batch)
+    step = jax.jit(partial(model.train_step, settings), donate_argnums=0)
+    validation_loss = _evaluator(settings, corpus.validation)
+    return training.Task(
+        steps=settings.steps,
+        step=lambda carry, number: step(carry, model.chunk_of(number, stream, settings.length)),
+        validate=lambda carry: validation_loss(carry.params),
+        learning_rate=model.learning_rate(settings),
+        items="characters",
+        items_per_step=settings.batch * settings.length,
+        report_every=max(1, settings.steps // REPORTS),
+        validate_every=max(1, settings.steps // VALIDATIONS),
+    )
+
+
+def _evaluator(settings, indices) -> Callable[[dict], float]:
+    shortest = settings.batch * (settings.length + 1)
+    stream = jnp.asarray(streams(indices[: max(EVALUATED, shortest)], settings.batch))
+    evaluate = jax.jit(partial(model.evaluate, settings))
+    return lambda params: float(evaluate(params, stream))
+
+
+def _introduce(reporter, run, settings, corpus, bigram, params, start):
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
+    characters = sum(len(split) for split in corpus[1:])
+    reporter.say(
+        "start",
+        f"{run}: {settings.cell}, {settings.layers} layer(s) of {settings.hidden}, {parameters:,} parameters; "
+        f"{characters:,} characters, {len(corpus.vocabulary)} distinct; bigram entropy {bigram:.4f} nats "
+        f"({bigram / math.log(2):.3f} bits) a character" + (f"; resumed at step {start}" if start else ""),
+        run=str(run),
+        parameters=parameters,
+        characters=characters,
+        vocabulary=len(corpus.vocabulary),
+        bigram_nats=bigram,
+        bigram_bits=bigram / math.log(2),
+        step=start,
+    )
+
+
+def _conclude(reporter, run, settings, corpus, bigram, params):
+    test = _evaluator(settings, corpus.test)(params)
+    validation = read_rows(run)[-1]["validation_nats"]
+    prime = "def " if set("def ") <= set(corpus.vocabulary) else corpus.vocabulary[int(corpus.train[0])]
+    text = generate(settings, params, corpus.vocabulary, prime, temperature=0.7, length=400, seed=settings.seed)
+    write_atomically(run / "sample.txt", prime + text)
+    plot = plot_losses(run, bigram)
+    bits = [nats / math.log(2) for nats in (validation, test, bigram)]
+    reporter.say(
+        "end",
+        f"\nvalidation {validation:.4f} nats ({bits[0]:.3f} bits), test {test:.4f} nats ({bits[1]:.3f} bits), "
+        f"bigram entropy {bigram:.4f} nats ({bits[2]:.3f} bits) a character\n\n{prime}{text}\n\n"
+        f"{plot}, {run / 'metrics.csv'}, {run / 'sample.txt'}; more text with: jbptt sample {run} --prime {prime!r}",
+        run=str(run),
+        validation_nats=validation,
+        validation_bits=bits[0],
+        test_nats=test,
+        test_bits=bits[1],
+        bigram_bits=bits[2],
+        sample=prime + text,
+    )

@@ -1,0 +1,22 @@
+"""What a run of the character model is made of."""
+
+from typing import Literal, NamedTuple
+
+
+class Settings(NamedTuple):
+    """What a run is made of; the command line's options of the same names say what each is."""
+
+    text: tuple[str, ...] = ()
+    cell: str = "lstm"
+    layers: int = 1
+    hidden: int = 256
+    length: int = 64
+    batch: int = 32
+    steps: int = 1500
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    learning_rate: float = 4e-3
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip: float = 1.0
+    seed: int = 0
+    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+    vjp: Literal["manual", "auto"] = "manual"

@@ -1,0 +1,107 @@
+"""The training loop of every task: steps, reports, validation, checkpoints, and an orderly stop."""
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jbptt.app.checkpoints import Checkpoints
+from jbptt.app.metrics import read_rows, write_rows
+from jbptt.app.reporting import Reporter
+from jbptt.app.running_mean import RunningMean
+
+
+class Task(NamedTuple):
+    """What the loop needs to know of a task.
+
+    - `steps`: how many to run.
+    - `step(carry, number) -> carry`: one of them, number 0, 1, ...; the carry has a field `losses`, a `RunningMean`.
+    - `validate(carry) -> nats`: the validation loss.
+    - `learning_rate(number)`: the rate at a step.
+    - `items`, `items_per_step`: what is counted, e.g. "characters", and how many a step takes.
+    - `report_every`, `validate_every`: steps; with each validation comes a checkpoint.
+    """
+
+    steps: int
+    step: Callable[[Any, int], Any]
+    validate: Callable[[Any], float]
+    learning_rate: Callable[[int], float]
+    items: str
+    items_per_step: int
+    report_every: int
+    validate_every: int
+
+
+class Outcome(NamedTuple):
+    """Where training ended: the carry, the steps done, and whether a signal ended it."""
+
+    carry: Any
+    step: int
+    interrupted: bool
+
+
+def train(task: Task, carry: Any, start: int, run: Path, checkpoints: Checkpoints, reporter: Reporter) -> Outcome:
+    """Runs steps `start`.. of a task, writing metrics.csv and checkpoints into the folder `run`.
+
+    SIGINT or SIGTERM ends it after the step at hand, with a checkpoint. Metrics past `start` are dropped first.
+    """
+    rows = [row for row in read_rows(run) if row["step"] <= start]
+    write_rows(run, rows)
+    began, done_before = time.perf_counter(), start
+    with _signals() as signals:
+        for number in range(start, task.steps):
+            carry = task.step(carry, number)
+            done = number + 1
+            last = done == task.steps
+            validates = last or done % task.validate_every == 0
+            if validates or done % task.report_every == 0:
+                loss = carry.losses.value()  # waits for the device
+                carry = carry._replace(losses=RunningMean.empty())
+                now = time.perf_counter()
+                speed = (done - done_before) * task.items_per_step / (now - began)
+                began, done_before = now, done
+                validation = task.validate(carry) if validates else None
+                began += time.perf_counter() - now  # validation is not training time
+                rows.append(_row(done, loss, validation, float(task.learning_rate(number)), speed))
+                write_rows(run, rows)
+                reporter.step(task.steps, task.items, rows[-1])
+            if validates or signals:
+                checkpoints.save(done, carry)
+            if signals and not last:
+                return Outcome(carry, done, interrupted=True)
+    return Outcome(carry, task.steps, interrupted=False)
+
+
+def _row(step, train_nats, validation_nats, learning_rate, items_per_second):
+    return {
+        "step": step,
+        "train_nats": train_nats,
+        "train_bits": train_nats / math.log(2),
+        "validation_nats": validation_nats,
+        "validation_bits": None if validation_nats is None else validation_nats / math.log(2),
+        "learning_rate": learning_rate,
+        "items_per_second": round(items_per_second),
+    }
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """A list that SIGINT and SIGTERM append to, once; the second signal does what it always did."""
+    caught: list[int] = []
+    before = {}
+
+    def catch(number, frame):
+        caught.append(number)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, catch)
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

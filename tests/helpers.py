@@ -1,0 +1,74 @@
+"""What every gradient test shares: the sizes, the tolerances, and one way to hold a hand-derived gradient to another."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jbptt.comparison.pair import leaf_errors, random_cotangents, value_and_gradients
+from jbptt.comparison.rows import CELLS, ROWS, Sizes
+
+SIZES = Sizes(T=5, B=3, I=4, H=6, O=7)
+"""No two alike, so that no two axes can be mistaken for each other; small, so that compiling is all that costs."""
+
+TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 1e-1}
+"""Largest error allowed, relative to the leaf's largest entry. float64 is the library's promise. The others are about
+a hundred and about ten units of rounding (1.2e-7, 7.8e-3): every step rounds, T steps and two products deep, and an
+entry that is small beside its leaf's largest has lost no more. They measure rounding only: their reference is float64.
+"""
+
+ROWS_BY_NAME = {row.name: row for row in ROWS}
+CELL_ROWS = [ROWS_BY_NAME[name] for name in CELLS]
+
+
+def twins(row, sizes=SIZES, dtype=jnp.float64, seed=0):
+    """(manual, auto, args) of a row of `jbptt.comparison.rows`."""
+    fn, args = row.build(jax.random.key(seed), sizes, dtype)
+    return partial(fn, vjp="manual"), partial(fn, vjp="auto"), args
+
+
+def cast(tree, dtype):
+    """Floating point leaves in another dtype; integers as they are."""
+    return jax.tree.map(lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree)
+
+
+def cotangent_patterns(fn, args, seed=1):
+    """{name: cotangents of fn(*args)}: random on all outputs; and on one output alone, zero on all others.
+
+    A cost of one output alone shows what others would cover up: a final state's cotangent that is dropped, say.
+    """
+    cotangents = random_cotangents(fn, args, seed)
+    patterns = {"all outputs": cotangents}
+    if isinstance(cotangents, tuple) and len(cotangents) == 2:  # (state, hs) or (state, y)
+        state, hs = cotangents
+        no_state, no_hs = jax.tree.map(jnp.zeros_like, (state, hs))
+        patterns |= {"hs only": (no_state, hs), "final state only": (state, no_hs)}
+        if len(state) > 1:
+            patterns |= {
+                f"final {name} only": (no_state._replace(**{name: value}), no_hs)
+                for name, value in state._asdict().items()
+            }
+    return patterns
+
+
+def assert_close(got, expected, tolerance=TOLERANCE["float64"], note=""):
+    """Every leaf within `tolerance` of the expected, relative to that leaf's largest entry."""
+    wrong = {leaf: error for leaf, error in leaf_errors(got, expected).items() if not error <= tolerance}
+    assert not wrong, f"{note}: errors above {tolerance}: {wrong}"
+
+
+def assert_gradients_match(manual, auto, args, *, patterns=None, tolerance=TOLERANCE["float64"]):
+    """Values and the gradients of every argument agree, whichever output the cost is of.
+
+    - `patterns`: {name: cotangents}; by default all of `cotangent_patterns`.
+    """
+    patterns = cotangent_patterns(auto, args) if patterns is None else patterns
+    manual, auto = jax.jit(value_and_gradients(manual)), jax.jit(value_and_gradients(auto))
+    for name, cotangents in patterns.items():
+        assert_close(manual(args, cotangents), auto(args, cotangents), tolerance, f"cost of {name}")
+
+
+def to_numpy(tree):
+    """Arrays of NumPy in place of JAX's."""
+    return jax.tree.map(np.asarray, tree)
