@@ -12,10 +12,10 @@ from jbptt.comparison.rows import CELLS, ROWS, Sizes
 SIZES = Sizes(T=5, B=3, I=4, H=6, O=7)
 """No two alike, so that no two axes can be mistaken for each other; small, so that compiling is all that costs."""
 
-TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 1e-1}
-"""Largest error allowed, relative to the leaf's largest entry. float64 is the library's promise. The others are about
-a hundred and about ten units of rounding (1.2e-7, 7.8e-3): every step rounds, T steps and two products deep, and an
-entry that is small beside its leaf's largest has lost no more. They measure rounding only: their reference is float64.
+TOLERANCE = {"float64": 1e-12, "float32": 4e-6, "bfloat16": 6e-2}
+"""Largest error allowed, relative to the leaf's largest entry. float64 is the library's promise. The other two are
+rounding alone, measured against float64: every row's worst entry is 3 to 6 units of rounding off (1.2e-7 and 7.8e-3),
+which grows with T; about five and three times that is allowed.
 """
 
 ROWS_BY_NAME = {row.name: row for row in ROWS}
