@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jbptt import checks
 from jbptt.hand_derived import HandDerived
@@ -120,6 +121,8 @@ def softmax_cross_entropy(
     if jnp.issubdtype(targets.dtype, jnp.integer):
         checks.shape("targets (integers)", targets, "[...]", rows)
         _check_classes(targets, logits.shape[-1])
+        if targets.dtype.itemsize < 4:
+            targets = targets.astype(jnp.int32)  # uint8 cannot hold K = 256, which they are compared with
         cost = Cost(_class_ce, _class_ce_vjp)
     else:
         targets = _like_outputs(targets, logits, "logits")
@@ -195,6 +198,7 @@ def _like_outputs(targets, outputs, outputs_name):
 def _check_classes(classes, number):
     if isinstance(classes, jax.core.Tracer) or classes.size == 0:
         return  # under jit, a class out of range makes the loss NaN
+    classes = np.asarray(classes)  # a constant inside jit is known, but what jnp computes of it there is not
     if classes.min() < 0 or classes.max() >= number:
         raise ValueError(
             f"targets must be classes in 0..{number - 1}, as logits have K = {number}, "
