@@ -182,6 +182,8 @@ def _loss_bwd(cost, reduction, residuals, dloss):
     dy, dt = cost.vjp(y, t, dloss * weights / normaliser)
     costs = cost.f(y, t)
     baseline = jnp.zeros_like(dloss) if reduction == "sum" else jnp.sum(weights * costs) / normaliser
+    # dy and dt are 0 where w is; that they are constant there too is what a second derivative asks.
+    dy, dt = jax.tree.map(lambda gradient: _existing(weights, gradient), (dy, dt))
     return dy, dt, dloss * (costs - baseline) / normaliser  # ∂(Σ w C / Σ w)/∂w = (C − loss) / Σ w
 
 
