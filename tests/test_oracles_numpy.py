@@ -1,0 +1,103 @@
+"""Forward against NumPy loops; gradients against finite differences of the forward."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy_loops
+import pytest
+from helpers import CELL_ROWS, ROWS_BY_NAME, SIZES, assert_close, to_numpy, twins
+from jax.test_util import check_grads
+
+import jbptt
+from jbptt.comparison.rows import CELLS, ROWS
+
+FORWARD = 1e-13
+"""Rounding only: the oracle orders its sums differently, and 1e-13 is some hundreds of units of rounding."""
+
+
+def test_every_cell_has_a_loop():
+    assert set(numpy_loops.CELL_LOOPS) == set(CELLS)
+
+
+@pytest.mark.parametrize("row", CELL_ROWS, ids=lambda row: row.name)
+def test_cells(row):
+    manual, auto, args = twins(row)
+    params, xs, state = to_numpy(args)
+    expected_state, expected_hs = numpy_loops.CELL_LOOPS[row.name](params, xs, state)
+    for unroll in (manual, auto):
+        final, hs = unroll(*args)
+        assert_close((tuple(final), hs), (expected_state, expected_hs), FORWARD)
+
+
+@pytest.mark.parametrize("name", ["siso", "simo", "miso", "mimo"])
+def test_networks(name):
+    manual, auto, args = twins(ROWS_BY_NAME[name])
+    params, x, state = to_numpy(args)
+    length = (SIZES.T,) if name in ("siso", "simo") else ()
+    expected_state, expected_y = getattr(numpy_loops, name)(params, x, state, *length)
+    for network in (manual, auto):
+        final, y = network(*args)
+        assert_close((tuple(final), y), (expected_state, expected_y), FORWARD)
+
+
+@pytest.mark.parametrize("output_activation", [None, "identity", "relu"])
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "relu", "identity"])
+def test_mlp(activation, output_activation):
+    manual, _, (params, x) = twins(ROWS_BY_NAME["mlp"])
+    last = None if output_activation is None else getattr(jbptt, output_activation)
+    y = manual(params, x, activation=getattr(jbptt, activation), output_activation=last)
+    expected = numpy_loops.mlp(to_numpy(params), to_numpy(x), activation, output_activation or activation)
+    assert_close(y, expected, FORWARD)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize(
+    "name", ["mse", "binary_cross_entropy", "softmax_cross_entropy", "softmax_cross_entropy_classes"]
+)
+def test_losses(name, reduction):
+    _, _, args = twins(ROWS_BY_NAME[name])
+    name = name.removesuffix("_classes")
+    outputs, targets, weights = to_numpy(args)
+    costs = getattr(numpy_loops, name)(outputs, targets)
+    loss = partial(getattr(jbptt, name), reduction=reduction)
+    assert_close(loss(*args), numpy_loops.reduced(costs, weights, reduction), FORWARD)
+    assert_close(loss(*args[:2]), numpy_loops.reduced(costs, np.ones_like(costs), reduction), FORWARD)
+
+
+@pytest.mark.parametrize("seed", [10, 11])
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_finite_differences(row, seed):
+    manual, _, args = twins(row, SIZES._replace(T=3), seed=seed)
+    assert_gradients_are_slopes(manual, args, order=1)
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "mlp", "mse", "binary_cross_entropy", "softmax_cross_entropy"])
+def test_finite_differences_of_the_gradient(name):
+    """Second order: the slope of the hand-derived gradient itself."""
+    manual, _, args = twins(ROWS_BY_NAME[name], SIZES._replace(T=2, B=2), seed=12)
+    assert_gradients_are_slopes(manual, args, order=2)
+
+
+def assert_gradients_are_slopes(fn, args, order):
+    """Of every floating point argument. A weight of exactly 0 is moved off it: what it masks does not exist, so the
+    loss jumps there and has no slope."""
+    args = jax.tree.map(
+        lambda leaf: jnp.where(leaf == 0, jnp.ones_like(leaf) / 2, leaf) if is_float(leaf) else leaf, args
+    )
+    leaves, structure = jax.tree.flatten(args)
+    floats = [is_float(leaf) for leaf in leaves]
+
+    @jax.jit
+    def of_floats(*values):
+        values = iter(values)
+        return fn(*structure.unflatten([next(values) if f else leaf for f, leaf in zip(floats, leaves, strict=True)]))
+
+    arguments = tuple(leaf for f, leaf in zip(floats, leaves, strict=True) if f)
+    # Central differences of step 1e-4 are off by 1e-8 times the third derivative, along a direction with every argument.
+    check_grads(of_floats, arguments, order, modes=["rev"], atol=2e-5, rtol=2e-5)
+
+
+def is_float(leaf):
+    return jnp.issubdtype(leaf.dtype, jnp.floating)

@@ -1,0 +1,115 @@
+"""Under jit, vmap, checkpoint and an outer scan, and differentiated twice: still what JAX derives."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import pytest
+from helpers import ROWS_BY_NAME, SIZES, assert_close, assert_gradients_match, cotangent_patterns, quick_jit, twins
+from jax import lax
+
+from jbptt.comparison.pair import value_and_gradients
+from jbptt.comparison.rows import ROWS
+
+COPIES = 2
+CELLS = ["rnn_relu", "lstm", "gru"]
+every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+
+
+def stacked(tree):
+    """COPIES of every floating point leaf, no two alike; an integer's copies are alike."""
+
+    def copies(leaf):
+        factors = 1 + jnp.arange(COPIES) if jnp.issubdtype(leaf.dtype, jnp.floating) else jnp.ones(COPIES)
+        factors = factors.astype(leaf.dtype).reshape(COPIES, *[1] * leaf.ndim)
+        return jnp.broadcast_to(leaf, (COPIES, *leaf.shape)) * jnp.broadcast_to(factors, (COPIES, *leaf.shape))
+
+    return jax.tree.map(copies, tree)
+
+
+def whole(fn, args):
+    """Of all outputs at once: the pattern matters to the cells, not to what is done to them here."""
+    return {"all outputs": cotangent_patterns(fn, args)["all outputs"]}
+
+
+def check(transform, row_name, make_args=lambda *args: args, sizes=SIZES):
+    manual, auto, args = twins(ROWS_BY_NAME[row_name], sizes)
+    manual, auto, args = transform(manual), transform(auto), make_args(*args)
+    assert_gradients_match(manual, auto, args, patterns=whole(auto, args))
+
+
+@every_row
+def test_vmap_of_every_argument(row):
+    check(jax.vmap, row.name, lambda *args: stacked(args))
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(
+    "axes", [(None, 0, None), (0, None, None), (None, 2, None), (0, 1, 1)], ids=["xs", "params", "xs_last", "mixed"]
+)
+def test_vmap_of_some(name, axes):
+    """A shared argument's gradient is a sum over the copies; the copies' axis need not be the first."""
+
+    def batched(*args):
+        return tuple(
+            arg if axis is None else jax.tree.map(lambda leaf, axis=axis: jnp.moveaxis(leaf, 0, axis), stacked(arg))
+            for arg, axis in zip(args, axes, strict=True)
+        )
+
+    check(partial(jax.vmap, in_axes=axes), name, batched)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_vmap_of_the_gradient(name):
+    """Gradients per example: vmap outside of the vjp."""
+    manual, auto, (params, xs, state) = twins(ROWS_BY_NAME[name])
+
+    def per_example(fn):
+        def gradient(params, x, state):
+            return value_and_gradients(fn)((params, x, state), cotangents)
+
+        return quick_jit(jax.vmap(gradient, in_axes=(None, 1, 0)))
+
+    cotangents = cotangent_patterns(auto, (params, xs[:, 0], jax.tree.map(lambda leaf: leaf[0], state)))["all outputs"]
+    got = per_example(manual)(params, xs, state)
+    assert got["gradient"][0]["W"].shape == (SIZES.B, *params["W"].shape)
+    assert_close(got, per_example(auto)(params, xs, state))
+
+
+@pytest.mark.parametrize("name", [*CELLS, "simo", "mlp"])
+def test_checkpoint(name):
+    check(jax.checkpoint, name)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_without_jit(name):
+    manual, auto, args = twins(ROWS_BY_NAME[name])
+    cotangents = cotangent_patterns(auto, args)["all outputs"]
+    compiled = quick_jit(value_and_gradients(auto))(args, cotangents)
+    assert_close(value_and_gradients(manual)(args, cotangents), compiled)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_inside_another_scan(name):
+    """Segments one after another, the state carried from one to the next: the weights are used by every one."""
+
+    def over_segments(unroll):
+        def run(params, segments, state):
+            return lax.scan(lambda state, xs: unroll(params, xs, state), state, segments)
+
+        return run
+
+    check(over_segments, name, lambda params, xs, state: (params, stacked(xs), state))
+
+
+@every_row
+def test_gradient_of_the_gradient(row):
+    """Second order: the hand-derived backward pass is itself differentiated, against auto's own."""
+    manual, auto, args = twins(row, SIZES._replace(T=3))
+    cotangents = cotangent_patterns(auto, args)["all outputs"]
+
+    def gradient(fn):
+        return lambda *args: value_and_gradients(fn)(args, cotangents)["gradient"]
+
+    manual, auto = gradient(manual), gradient(auto)
+    assert_gradients_match(manual, auto, args, patterns=whole(auto, args))
