@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -48,8 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"jbptt: {' '.join(message.split())}", file=sys.stderr)
         return 2
     except (click.Abort, KeyboardInterrupt):
-        print("jbptt: stopped", file=sys.stderr)
-        return 130
+        print("jbptt: stopped", file=sys.stderr, flush=True)
+        os._exit(130)  # at once: a checkpoint that is being written is atomic, and its threads would wait or complain
 
 
 @click.group()

@@ -9,12 +9,12 @@ class Settings(NamedTuple):
     text: tuple[str, ...] = ()
     cell: str = "lstm"
     layers: int = 1
-    hidden: int = 256
+    hidden: int = 128
     length: int = 64
-    batch: int = 32
-    steps: int = 1500
+    batch: int = 16
+    steps: int = 6000
     optimizer: Literal["adam", "rmsprop"] = "adam"
-    learning_rate: float = 4e-3
+    learning_rate: float = 8e-3
     schedule: Literal["cosine", "constant"] = "cosine"
     clip: float = 1.0
     seed: int = 0

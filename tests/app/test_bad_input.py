@@ -1,0 +1,167 @@
+"""What a user can get wrong: one line, exit status 2, nothing on disk lost."""
+
+import json
+import os
+import shutil
+
+import pytest
+
+from jbptt.app import cli
+
+from .conftest import SMALL, TEXT
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "text.txt").write_text(TEXT)
+    options = ["--text", str(folder / "text.txt"), *SMALL, "--steps", "2", "--out", str(folder / "run")]
+    assert cli.main(["train", "chars", *options]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(trained, here):
+    """A run to spoil, as `run` in the current folder."""
+    shutil.copytree(trained / "run", here / "run")
+    return here / "run"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "bad.txt cannot be read: No such file or directory"),
+        (b"", "bad.txt is empty"),
+        (b"abc\xff\xfe" * 500, "bad.txt is not UTF-8 (byte 3)"),
+        (b"short", "--text holds 5 characters, but --batch and --length need about"),
+    ],
+)
+def test_text(fails, here, content, says):
+    if content is not None:
+        (here / "bad.txt").write_bytes(content)
+    assert says in fails("train", "chars", "--text", "bad.txt", *SMALL)
+    assert not (here / "runs").exists()
+
+
+def test_text_that_is_a_folder(fails, here):
+    assert "Is a directory" in fails("train", "chars", "--text", ".")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--cell", "transformer"),
+        ("--layers", 0),
+        ("--hidden", -1),
+        ("--length", 0),
+        ("--batch", "many"),
+        ("--steps", 0),
+        ("--learning-rate", 0),
+        ("--learning-rate", "nan"),
+        ("--learning-rate", "inf"),
+        ("--clip", -1),
+        ("--dtype", "int8"),
+        ("--vjp", "hand"),
+        ("--optimizer", "sgd"),
+        ("--seed", -1),
+        ("--colour", "red"),
+    ],
+)
+def test_options(fails, text, option, value):
+    assert option in fails("train", "chars", text, *SMALL, option, value)
+
+
+def test_out_that_holds_a_run(fails, run):
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert "add --resume" in fails("train", "chars", "--out", "run")
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_out_that_holds_something_else(fails, text, here):
+    (here / "mine").mkdir()
+    (here / "mine/thesis.tex").write_text("important")
+    assert "not empty" in fails("train", "chars", text, *SMALL, "--out", "mine")
+    assert (here / "mine/thesis.tex").read_text() == "important"
+
+
+def test_out_that_is_a_file(fails, text):
+    assert "cannot be made" in fails("train", "chars", text, *SMALL, "--out", text)
+
+
+def test_resume_without_a_run(fails, here):
+    assert "--resume found no run" in fails("train", "chars", "--resume")
+    assert "not the folder of a run" in fails("train", "chars", "--resume", "--out", "nowhere")
+    assert not (here / "nowhere").exists()
+
+
+def test_resume_with_another_setting(fails, run):
+    assert "--hidden 16 contradicts" in fails("train", "chars", "--resume", "--out", "run", "--hidden", 16)
+    assert "--steps 1 is less" in fails("train", "chars", "--resume", "--out", "run", "--steps", 1)
+
+
+def test_resume_with_changed_text(fails, run, text):
+    config = json.loads((run / "config.json").read_text())
+    config["settings"]["text"] = [text]
+    (run / "config.json").write_text(json.dumps(config))
+    with open(text, "a") as file:
+        file.write("more")
+    assert "not what run was trained on" in fails("train", "chars", "--resume", "--out", "run")
+
+
+def test_truncated_checkpoint(fails, run):
+    for path in run.joinpath("checkpoints").rglob("*"):
+        if path.is_file():
+            os.truncate(path, path.stat().st_size // 2)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert "damaged" in fails("sample", "run", "--prime", "a")
+    assert "damaged" in fails("train", "chars", "--resume", "--out", "run", "--steps", 3)
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_checkpoint_of_another_configuration(fails, run):
+    config = json.loads((run / "config.json").read_text())
+    config["settings"]["hidden"] = 16
+    (run / "config.json").write_text(json.dumps(config))
+    assert "another configuration" in fails("sample", "run", "--prime", "a")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"settings": {}}', '{"settings": {"cell": 3}, "vocabulary": "a"}']
+)
+def test_damaged_config(fails, run, content):
+    (run / "config.json").write_text(content)
+    assert "config.json" in fails("sample", "run", "--prime", "a")
+
+
+def test_damaged_metrics(fails, run):
+    (run / "metrics.csv").write_text("step,train_nats\nthree,4\n")
+    assert "metrics.csv" in fails("plot", "loss", "run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--prime", "Ω"], "--prime holds 'Ω'"),
+        (["--prime", ""], "--prime must hold"),
+        (["--prime", "a", "--temperature", "-1"], "--temperature"),
+        (["--prime", "a", "--temperature", "nan"], "--temperature"),
+        (["--prime", "a", "--length", "0"], "--length"),
+    ],
+)
+def test_sample(fails, run, arguments, says):
+    assert says in fails("sample", "run", *arguments)
+
+
+def test_sample_without_a_run(fails, here, run):
+    assert "not the folder of a run" in fails("sample", "nowhere")
+    assert "not the folder of a run" in fails("sample", "nowhere/checkpoints/3")
+    assert "damaged" in fails("sample", "run/checkpoints/99", "--prime", "a")
+
+
+@pytest.mark.parametrize("sizes", ["1,2,3", "0,1,1,1", "a,b,c,d", ""])
+def test_compare_sizes(fails, sizes):
+    assert "--sizes" in fails("compare", "--sizes", sizes)
+
+
+def test_compare_row(fails):
+    assert "--row 'lstn' is unknown" in fails("compare", "--row", "lstn")

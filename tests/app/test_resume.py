@@ -1,0 +1,132 @@
+"""A run that was interrupted, however rudely, goes on to the numbers of one that was not."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from jbptt.app import cli
+from jbptt.app.checkpoints import Checkpoints
+from jbptt.app.metrics import read_rows
+from jbptt.app.tasks.chars import model
+from jbptt.app.tasks.chars.settings import Settings
+
+from .conftest import SMALL, TEXT
+
+STEPS = 40
+
+
+def options(text):
+    return ["train", "chars", "--text", text, *SMALL, "--batch", "40", "--steps", str(STEPS)]
+
+
+def losses(run):
+    return [{k: v for k, v in row.items() if k != "items_per_second"} for row in read_rows(run)]
+
+
+def final_carry(run):
+    settings = Settings(hidden=8, length=5, batch=40, steps=STEPS)
+    vocabulary = json.loads((run / "config.json").read_text())["vocabulary"]
+    return Checkpoints(run).restore(STEPS, model.init(settings, len(vocabulary)))
+
+
+def assert_same_run(one, other):
+    assert losses(one) == losses(other)
+    for a, b in zip(*(jax.tree.leaves(final_carry(run)) for run in (one, other)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    (folder / "text.txt").write_text(TEXT)
+    assert cli.main([*options(str(folder / "text.txt")), "--out", str(folder / "whole")]) == 0
+    return folder / "whole"
+
+
+@pytest.fixture
+def whole(uninterrupted, here, text):
+    """An uninterrupted run, as `whole` in the current folder."""
+    config = json.loads((uninterrupted / "config.json").read_text())
+    config["settings"]["text"] = [text]
+    shutil.copytree(uninterrupted, here / "whole")
+    (here / "whole/config.json").write_text(json.dumps(config))
+    return here / "whole"
+
+
+@pytest.mark.parametrize("step", [3, 20, 33])  # the epoch ends at step 26, where the state is reset
+def test_resumed_run_equals_uninterrupted_bit_by_bit(jbptt, text, here, whole, monkeypatch, step):
+    interrupt_after(monkeypatch, step)
+    status, out, _ = jbptt(*options(text), "--out", "part")
+    assert status == 130
+    assert f"interrupted at step {step}" in out and "--resume --out part" in out
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    assert Checkpoints(here / "part").latest_step() == step
+    assert jbptt("train", "chars", "--resume", "--out", "part")[0] == 0
+    assert_same_run(here / "part", whole)
+
+
+def interrupt_after(monkeypatch, step):
+    """Sends this process a Ctrl-C during the given step."""
+    plain = model.chunk_of
+
+    def chunk_of(number, stream, length):
+        if number == step - 1:
+            signal.raise_signal(signal.SIGINT)
+        return plain(number, stream, length)
+
+    monkeypatch.setattr(model, "chunk_of", chunk_of)
+
+
+def start(text, steps):
+    command = [sys.executable, "-m", "jbptt.app", *options(text)[:-1], str(steps), "--out", "process", "--json"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_killed_run_resumes_from_its_last_checkpoint(jbptt, text, here, whole):
+    with start(text, STEPS) as process:
+        for line in process.stdout:
+            if json.loads(line).get("step", 0) >= STEPS // 2:
+                break
+        process.kill()
+    assert jbptt("train", "chars", "--resume", "--out", "process")[0] == 0
+    assert_same_run(here / "process", whole)
+
+
+def test_second_signal_stops_at_once(text, here):
+    with start(text, 1_000_000) as process:
+        for _ in range(2):  # the start, and the first step
+            process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in error
+
+
+def test_metrics_past_the_checkpoint_are_dropped(jbptt, text, here, whole):
+    rows = read_rows(whole)
+    (here / "whole/checkpoints" / str(STEPS)).rename(here / "elsewhere")
+    assert jbptt("train", "chars", "--resume", "--out", "whole")[0] == 0
+    assert [row["step"] for row in read_rows(whole)] == [row["step"] for row in rows]
+
+
+def test_steps_may_grow(jbptt, text, here, whole):
+    assert jbptt("train", "chars", "--resume", "--out", "whole", "--steps", STEPS + 5)[0] == 0
+    assert read_rows(whole)[-1]["step"] == STEPS + 5
+
+
+def test_resume_without_out_takes_the_newest_run(jbptt, text, here):
+    for _ in range(2):
+        jbptt(*options(text)[:-1], 2)
+    status, out, _ = jbptt("train", "chars", "--resume", "--steps", 3)
+    assert status == 0
+    assert out.startswith("runs/chars-2:")

@@ -1,0 +1,47 @@
+"""`jbptt sample` goes on from a prime, the same for the same seed."""
+
+import json
+
+import pytest
+
+from jbptt.app import cli
+
+from .conftest import LEARNS, TEXT
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("learned")
+    (folder / "text.txt").write_text(TEXT)
+    assert cli.main(["train", "chars", str(folder / "text.txt"), *LEARNS, "--out", str(folder / "run")]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    return "run"
+
+
+def test_greedy_sample_continues_the_text(jbptt, run):
+    status, out, _ = jbptt("sample", run, "--prime", "abcabdab", "--temperature", 0, "--length", 12)
+    assert (status, out) == (0, "abcabdab" + "e\nabcabdabe\n" + "\n")
+
+
+def test_seed_decides(jbptt, run):
+    one, again, other = (
+        jbptt("sample", run, "--prime", "a", "--temperature", 3, "--seed", seed)[1] for seed in (1, 1, 2)
+    )
+    assert one == again != other
+
+
+def test_json_and_a_single_checkpoint(jbptt, run):
+    status, out, _ = jbptt("sample", "run/checkpoints/300", "--prime", "a", "--length", 7, "--json")
+    result = json.loads(out)
+    assert status == 0
+    assert result["checkpoint"] == "run/checkpoints/300"
+    assert result["prime"] == "a" and len(result["text"]) == 7
+
+
+def test_length_one(jbptt, run):
+    assert len(jbptt("sample", run, "--prime", "ab", "--length", 1)[1]) == len("abx\n")
