@@ -12,7 +12,6 @@ from helpers import ROWS_BY_NAME, TOLERANCE, assert_close, assert_gradients_matc
 import jbptt
 from jbptt import hand_derived
 from jbptt.cells.cell import blocks, join
-from jbptt.comparison.pair import value_and_gradients
 from jbptt.feedforward import layer, losses
 from jbptt.recurrence import bptt, unrolling
 

@@ -54,8 +54,10 @@ def torch_value_and_gradients(name, args, cotangents):
 
 
 def load(module, params):
-    """Ours into PyTorch's: U and W are the transposes of weight_ih and weight_hh; its two biases add up to our one,
-    except that GRU's candidate keeps the recurrent one apart, inside the reset: b = b_ih + (b_hr, b_hu, 0), bn = b_hn."""
+    """Ours into PyTorch's: U and W are the transposes of weight_ih and weight_hh; its two biases add up to our one.
+
+    GRU's candidate keeps the recurrent one apart, inside the reset: b = b_ih + (b_hr, b_hu, 0), bn = b_hn.
+    """
     module.weight_ih_l0.data = torch.tensor(params["U"].T.copy())
     module.weight_hh_l0.data = torch.tensor(params["W"].T.copy())
     if "b" in params:

@@ -1,0 +1,168 @@
+"""Activations, losses and layers: exact values, extremes, masks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import ROWS_BY_NAME, SIZES, assert_close, twins
+from hypothesis import given
+from hypothesis import strategies as st
+
+import jbptt
+
+VJPS = ["manual", "auto"]
+both_vjps = pytest.mark.parametrize("vjp", VJPS)
+LOSSES = ["mse", "binary_cross_entropy", "softmax_cross_entropy", "softmax_cross_entropy_classes"]
+every_loss = pytest.mark.parametrize("name", LOSSES)
+ACTIVATIONS = [jbptt.sigmoid, jbptt.tanh, jbptt.relu, jbptt.identity]
+finite = st.floats(-1e4, 1e4, allow_subnormal=False)
+
+
+def loss_and_gradient(loss, *args, **keywords):
+    return jax.value_and_grad(lambda y: loss(y, *args[1:], **keywords))(args[0])
+
+
+@pytest.mark.parametrize("f", ACTIVATIONS, ids=lambda f: f.name)
+def test_derivatives_of_activations(f):
+    z = jnp.array([-1e4, -30.0, -1.5, -1e-9, -0.0, 0.0, 1e-9, 0.7, 30.0, 1e4])
+    a = f(z)
+    expected = jax.vmap(jax.grad(f))(z)
+    assert_close(f.prime(f.kept(z, a)), expected)
+    assert f.prime(f.kept(z.astype(jnp.bfloat16), a.astype(jnp.bfloat16))).dtype == jnp.bfloat16
+
+
+def test_relu_is_flat_at_0():
+    """f′(0) = 0, the same choice as jax.nn.relu's."""
+    assert jbptt.relu.prime(jnp.zeros(())) == jax.grad(jax.nn.relu)(0.0) == 0
+
+
+def test_kept():
+    z, a = jnp.ones(3), jnp.zeros(3)
+    assert jbptt.tanh.kept(z, a) is a
+    assert jbptt.tanh._replace(keeps="input").kept(z, a) is z
+
+
+def test_activation_that_keeps_its_input():
+    """An f′ that a = f(z) does not determine: in a cell and in an mlp."""
+    sine = jbptt.Activation("sine", jnp.sin, jnp.cos, keeps="input")
+    for name, use in (
+        ("rnn", lambda *args, vjp: jbptt.unroll(jbptt.rnn_cell(sine), *args, vjp=vjp)[1]),
+        ("mlp", lambda *args, vjp: jbptt.mlp(*args, activation=sine, vjp=vjp)),
+    ):
+        _, _, args = twins(ROWS_BY_NAME[name])
+        manual, auto = (
+            jax.grad(lambda args, use=use, vjp=vjp: jnp.sum(jnp.sin(1 + use(*args, vjp=vjp))))(args) for vjp in VJPS
+        )
+        assert_close(manual, auto)
+
+
+@both_vjps
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=lambda dtype: dtype.__name__)
+def test_binary_cross_entropy_of_extreme_logits(vjp, dtype):
+    """C = 1e4 where the output is wholly wrong, 0 where it is right, and the gradient is y − t: ±1 and 0."""
+    z, t = jnp.array([1e4, 1e4, -1e4, -1e4], dtype), jnp.array([0, 1, 0, 1], dtype)
+    loss, gradient = loss_and_gradient(jbptt.binary_cross_entropy, z, t, reduction="sum", vjp=vjp)
+    assert loss == 2e4
+    np.testing.assert_array_equal(gradient, np.array([1, 0, 0, -1], dtype))
+
+
+@both_vjps
+@pytest.mark.parametrize("soft", [False, True], ids=["classes", "distributions"])
+def test_softmax_cross_entropy_of_extreme_logits(vjp, soft):
+    z = jnp.array([[1e4, -1e4, 0.0], [1e4, -1e4, 0.0]])
+    classes = jnp.array([0, 1])
+    targets = jax.nn.one_hot(classes, 3, dtype=z.dtype) if soft else classes
+    loss, gradient = loss_and_gradient(jbptt.softmax_cross_entropy, z, targets, reduction="sum", vjp=vjp)
+    assert loss == 2e4
+    np.testing.assert_array_equal(gradient, [[0, 0, 0], [1, -1, 0]])
+
+
+@given(z=st.lists(finite, min_size=3, max_size=3), t=st.floats(0, 1, allow_subnormal=False))
+def test_losses_are_finite_whatever_the_logits(z, t):
+    z, t = jnp.array(z), jnp.array([t, 1 - t, 0.0])
+    for loss in (jbptt.mse, jbptt.binary_cross_entropy, jbptt.softmax_cross_entropy):
+        value, gradient = loss_and_gradient(loss, z, t)
+        assert value >= -1e-12
+        assert jnp.all(jnp.isfinite(gradient))
+
+
+@both_vjps
+def test_gradient_is_y_minus_t(vjp):
+    _, _, (z, t, _) = twins(ROWS_BY_NAME["softmax_cross_entropy"])
+    t = t / jnp.sum(t, axis=-1, keepdims=True)
+    for loss, y in (
+        (jbptt.mse, z),
+        (jbptt.binary_cross_entropy, jax.nn.sigmoid(z)),
+        (jbptt.softmax_cross_entropy, jax.nn.softmax(z)),
+    ):
+        assert_close(loss_and_gradient(loss, z, t, reduction="sum", vjp=vjp)[1], y - t)
+
+
+@both_vjps
+@every_loss
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_what_is_masked_does_not_exist(name, reduction, vjp):
+    """NaN in masked outputs, targets: the loss and every gradient are those of the rest alone, and 0 there."""
+    _, _, (y, t, weights) = twins(ROWS_BY_NAME[name])
+    loss = getattr(jbptt, name.removesuffix("_classes"))
+    there = jnp.arange(SIZES.B) != 1  # the second example is padding
+    weights = jnp.ones_like(weights)
+    mask = jnp.broadcast_to(jnp.expand_dims(there, (0, *range(2, weights.ndim))), weights.shape)
+    row = jnp.expand_dims(there, (0, 2))
+    bad_y = jnp.where(jnp.broadcast_to(row, y.shape), y, jnp.nan)
+    integer = jnp.issubdtype(t.dtype, jnp.integer)
+    bad_t = t if integer else jnp.where(jnp.broadcast_to(row, t.shape), t, jnp.nan)
+
+    def run(y, t, weights):
+        return loss(y, t, weights, reduction=reduction, vjp=vjp)
+
+    got, (dy, dweights) = jax.value_and_grad(run, argnums=(0, 2))(bad_y, bad_t, mask.astype(y.dtype))
+    expected, dy_alone = jax.value_and_grad(run)(y[:, there], t[:, there], weights[:, there])
+    assert_close(got, expected)
+    assert_close(dy[:, there], dy_alone)
+    assert jnp.all(dy[:, ~there] == 0)
+    assert jnp.all(jnp.isfinite(dweights))
+    assert_close(run(bad_y, bad_t, mask), expected)  # bool weights are a mask
+    if not integer:
+        assert jnp.all(jnp.isfinite(jax.grad(run, argnums=1)(bad_y, bad_t, mask.astype(y.dtype))))
+
+
+@both_vjps
+@every_loss
+def test_all_weights_zero(name, vjp):
+    _, _, (y, t, weights) = twins(ROWS_BY_NAME[name])
+    loss = getattr(jbptt, name.removesuffix("_classes"))
+    for reduction in ("mean", "sum"):
+        value, gradient = loss_and_gradient(loss, y * jnp.nan, t, weights * 0, reduction=reduction, vjp=vjp)
+        assert value == 0
+        assert jnp.all(gradient == 0)
+
+
+@both_vjps
+def test_weights_broadcast(vjp):
+    _, _, (y, t, _) = twins(ROWS_BY_NAME["mse"])
+    weights = jnp.arange(1.0, SIZES.O + 1)
+    whole = jnp.broadcast_to(weights, y.shape)
+    assert_close(jbptt.mse(y, t, weights, vjp=vjp), jbptt.mse(y, t, whole, vjp=vjp))
+    summed = jax.grad(lambda w: jbptt.mse(y, t, w, vjp=vjp))(weights)
+    assert_close(summed, jax.grad(lambda w: jbptt.mse(y, t, w, vjp=vjp))(whole).sum((0, 1)))
+
+
+@both_vjps
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8, jnp.int16, jnp.int32, jnp.uint32, jnp.int64])
+def test_classes_of_every_integer_type_are_distributions(dtype, vjp):
+    """K = 256 does not fit the 8-bit types in which a byte's class does."""
+    z = jax.random.normal(jax.random.key(0), (4, 256))
+    classes = jnp.array([0, 1, 100, 127]).astype(dtype)
+    one_hot = jax.nn.one_hot(classes.astype(jnp.int32), 256, dtype=z.dtype)
+    got, expected = (loss_and_gradient(jbptt.softmax_cross_entropy, z, t, vjp=vjp) for t in (classes, one_hot))
+    assert_close(got, expected)
+    constant = jax.jit(lambda z: loss_and_gradient(jbptt.softmax_cross_entropy, z, classes, vjp=vjp))(z)
+    assert_close(constant, expected)
+
+
+@both_vjps
+def test_class_out_of_range_under_jit_is_nan(vjp):
+    loss = jax.jit(lambda z, t: jbptt.softmax_cross_entropy(z, t, vjp=vjp))
+    for wrong in (-1, 3):
+        assert jnp.isnan(loss(jnp.zeros((2, 3)), jnp.array([0, wrong])))

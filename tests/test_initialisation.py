@@ -1,0 +1,104 @@
+"""Random parameters: shapes, dtypes, and the distributions that practitioners expect."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jbptt
+from jbptt.comparison.rows import CELLS
+
+I, H, O = 30, 20, 10
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+every_cell = pytest.mark.parametrize("name", CELLS)
+KEY = jax.random.key(0)
+
+
+def gates(name):
+    return GATES[name.split("_")[0]]
+
+
+@every_cell
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64, jnp.bfloat16], ids=lambda dtype: dtype.__name__)
+def test_shapes_and_dtypes(name, dtype):
+    G, params = gates(name), CELLS[name].init(KEY, I, H, dtype)
+    expected = {"U": (I, G * H), "W": (H, G * H)}
+    if not name.endswith("nobias"):
+        expected |= {"b": (G * H,)} | ({"bn": (H,)} if name == "gru" else {})
+    assert {key: leaf.shape for key, leaf in params.items()} == expected
+    assert {leaf.dtype for leaf in params.values()} == {jnp.dtype(dtype)}
+
+
+@every_cell
+def test_float32_by_default(name):
+    assert {leaf.dtype for leaf in CELLS[name].init(KEY, I, H).values()} == {jnp.dtype("float32")}
+
+
+@every_cell
+def test_recurrent_weights_are_orthogonal_gate_by_gate(name):
+    blocks = np.split(np.asarray(CELLS[name].init(KEY, I, H)["W"]), gates(name), axis=1)
+    for block in blocks:
+        np.testing.assert_allclose(block @ block.T, np.eye(H), atol=1e-5)  # float32
+    assert len({block.tobytes() for block in blocks}) == gates(name)
+
+
+@every_cell
+def test_input_weights_are_glorot_uniform_gate_by_gate(name):
+    """U(−√(6/(I+H)), √(6/(I+H))): a gate's own H in the bound, not G·H."""
+    bound = np.sqrt(6 / (I + H))
+    for block in np.split(np.asarray(CELLS[name].init(KEY, I, H)["U"]), gates(name), axis=1):
+        assert np.abs(block).max() <= bound
+        assert np.abs(block).max() > 0.98 * bound  # of 600 draws: misses by chance in 0.98^600, 5e-6
+        np.testing.assert_allclose(block.std(), bound / np.sqrt(3), rtol=0.1)  # 600 draws: 2% is one deviation
+
+
+@pytest.mark.parametrize(
+    ("cell", "forget"), [(jbptt.lstm, 1.0), (jbptt.lstm_cell(forget_bias=2.5), 2.5)], ids=["1", "2.5"]
+)
+def test_lstm_forgets_little_at_first(cell, forget):
+    i, f, g, o = np.split(np.asarray(cell.init(KEY, I, H)["b"]), 4)
+    assert np.all(f == forget)
+    assert not np.any(np.concatenate([i, g, o]))
+
+
+@pytest.mark.parametrize("name", ["rnn", "gru"])
+def test_other_biases_are_zero(name):
+    params = CELLS[name].init(KEY, I, H)
+    assert not any(np.any(leaf) for key, leaf in params.items() if key.startswith("b"))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_networks(bias):
+    params = jbptt.network_init(KEY, jbptt.lstm, I, H, O, bias=bias, dtype=jnp.float64)
+    assert set(params) == {"cell", "V"} | ({"c"} if bias else set())
+    assert params["V"].shape == (H, O)
+    assert np.abs(params["V"]).max() <= np.sqrt(6 / (H + O))
+    assert not bias or (params["c"].shape == (O,) and not np.any(params["c"]))
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float64")}
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_mlp(bias):
+    params = jbptt.mlp_init(KEY, [I, H, H, O], bias=bias)
+    assert [layer["w"].shape for layer in params] == [(I, H), (H, H), (H, O)]
+    for layer in params:
+        assert np.abs(layer["w"]).max() <= np.sqrt(6 / sum(layer["w"].shape))
+        assert set(layer) == {"w"} | ({"b"} if bias else set())
+        assert not np.any(layer.get("b", 0))
+
+
+@every_cell
+def test_keys_decide(name):
+    init = CELLS[name].init
+    one, same, other = (init(jax.random.key(seed), I, H) for seed in (1, 1, 2))
+    for key in "UW":
+        assert np.array_equal(one[key], same[key])
+        assert not np.any(one[key] == other[key])
+
+
+@every_cell
+def test_initial_state_is_zero_and_fits(name):
+    cell = CELLS[name]
+    state = cell.initial_state(cell.init(KEY, I, H, jnp.bfloat16), (2, 3))
+    assert {(leaf.shape, leaf.dtype.name) for leaf in state} == {((2, 3, H), "bfloat16")}
+    assert not any(np.any(leaf) for leaf in state)

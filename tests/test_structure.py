@@ -1,0 +1,176 @@
+"""Structure, not only numbers: what the traced program holds, how it grows, and what an import brings in."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+from helpers import CELL_ROWS, ROWS_BY_NAME, SIZES, cotangent_patterns, twins
+
+import jbptt
+from jbptt.comparison.pair import value_and_gradients
+from jbptt.comparison.rows import CELLS
+
+every_cell = pytest.mark.parametrize("row", CELL_ROWS, ids=lambda row: row.name)
+
+
+def equations(jaxpr):
+    """Every equation, those of inner jaxprs too."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for parameter in jax.tree.leaves(list(equation.params.values()), is_leaf=is_jaxpr):
+            if is_jaxpr(parameter):
+                yield from equations(getattr(parameter, "jaxpr", parameter))
+
+
+def is_jaxpr(value):
+    return hasattr(value, "eqns") or hasattr(value, "jaxpr")
+
+
+def traced(fn, args):
+    """The jaxpr of the value and every gradient."""
+    cotangents = cotangent_patterns(fn, args)["all outputs"]
+    return jax.make_jaxpr(value_and_gradients(fn))(args, cotangents).jaxpr
+
+
+def reverse_carries(jaxpr):
+    """The shapes in the carry of every scan that runs back in time."""
+    shapes = []
+    for equation in equations(jaxpr):
+        if equation.primitive.name == "scan" and equation.params["reverse"]:
+            consts = equation.params["num_consts"]
+            carry = equation.invars[consts : consts + equation.params["num_carry"]]
+            shapes.append([variable.aval.shape for variable in carry])
+    return shapes
+
+
+def weight_shapes(params):
+    return {shape for leaf in jax.tree.leaves(params) for shape in (leaf.shape, leaf.shape[::-1])}
+
+
+@every_cell
+def test_no_weight_gradient_goes_back_in_time(row):
+    manual, _, args = twins(row)
+    (carry,) = reverse_carries(traced(manual, args))
+    assert (SIZES.B, SIZES.H) in carry
+    assert not weight_shapes(args[0]) & set(carry)
+
+
+@every_cell
+def test_with_auto_one_does(row):
+    """What the test above looks for, it finds where it is."""
+    _, auto, args = twins(row)
+    (carry,) = reverse_carries(traced(auto, args))
+    assert args[0]["W"].shape in carry
+
+
+@every_cell
+def test_program_does_not_grow_with_time(row):
+    def size(T):
+        manual, _, args = twins(row, SIZES._replace(T=T))
+        return sum(1 for _ in equations(traced(manual, args)))
+
+    assert size(3) == size(30)
+
+
+@pytest.mark.parametrize("name", ["siso", "simo"])
+def test_a_single_input_is_not_paid_for_at_every_step(name):
+    manual, _, args = twins(ROWS_BY_NAME[name])
+    U = args[0]["cell"]["U"].shape
+    shapes, rows_of_U = [], []
+    for equation in equations(traced(manual, args)):
+        variables = [v.aval.shape for v in (*equation.invars, *equation.outvars)]
+        shapes += variables
+        if equation.primitive.name == "dot_general" and U in variables:
+            rows_of_U.append([shape for shape in variables if shape != U])
+    assert (SIZES.T, SIZES.B, SIZES.I) not in shapes
+    assert (SIZES.T - 1, SIZES.B, SIZES.I) not in shapes
+    assert len(rows_of_U) == 3  # z = x U, dx = Uᵀ δ, ∂U = δ xᵀ
+    assert all(
+        shape in ((1, SIZES.B, SIZES.I), (1, SIZES.B, SIZES.H), (SIZES.B, SIZES.I), (SIZES.B, SIZES.H))
+        for shapes in rows_of_U
+        for shape in shapes
+    )
+
+
+def test_with_an_input_at_every_step_it_would_be():
+    manual, _, args = twins(ROWS_BY_NAME["mimo"])
+    shapes = {v.aval.shape for equation in equations(traced(manual, args)) for v in equation.invars}
+    assert (SIZES.T, SIZES.B, SIZES.I) in shapes
+
+
+def test_jit_traces_once_for_equal_shapes():
+    traces = []
+
+    @jax.jit
+    def gradient(params, xs):
+        traces.append(xs.shape)
+        return jax.grad(lambda params: jnp.sum(jbptt.unroll(jbptt.lstm_cell(), params, xs)[1]))(params)
+
+    params = jbptt.lstm.init(jax.random.key(0), SIZES.I, SIZES.H)
+    for T in (3, 3, 4, 3):
+        gradient(params, jnp.zeros((T, SIZES.B, SIZES.I), jnp.float32))
+    assert traces == [(3, SIZES.B, SIZES.I), (4, SIZES.B, SIZES.I)]
+
+
+def test_a_cell_as_a_static_argument_traces_once():
+    traces = []
+
+    def run(cell, params, xs):
+        traces.append(cell.name)
+        return jbptt.unroll(cell, params, xs)
+
+    run = jax.jit(run, static_argnums=0)
+    params = jbptt.gru.init(jax.random.key(0), SIZES.I, SIZES.H)
+    for _ in range(3):
+        run(jbptt.gru_cell(), params, jnp.zeros((2, SIZES.B, SIZES.I), jnp.float32))
+    assert traces == ["gru"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        jbptt.rnn_cell,
+        jbptt.lstm_cell,
+        jbptt.gru_cell,
+        lambda: jbptt.rnn_cell(jbptt.relu, bias=False),
+        lambda: jbptt.lstm_cell(bias=False, forget_bias=0.5),
+        lambda: jbptt.gru_cell(bias=False),
+    ],
+    ids=["rnn", "lstm", "gru", "rnn_relu", "lstm_forget_bias", "gru_nobias"],
+)
+def test_makers_return_the_same_cell(make):
+    assert make() is make()
+    assert hash(make()) == hash(make())
+
+
+def test_constants_are_what_the_makers_return():
+    assert (jbptt.rnn, jbptt.lstm, jbptt.gru) == (jbptt.rnn_cell(), jbptt.lstm_cell(), jbptt.gru_cell())
+    assert len(set(CELLS.values())) == len(CELLS)
+
+
+IMPORT = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked}:
+            raise ImportError(f"{{name}} is not a core dependency")
+
+sys.meta_path.insert(0, Blocked())
+import jbptt
+print(*sorted({blocked} & {{name.split(".")[0] for name in sys.modules}}))
+"""
+
+
+def test_core_import_needs_core_dependencies_only():
+    blocked = {"click", "rich", "matplotlib", "orbax", "torch", "flax", "jupytext", "nbclient", "pytest", "hypothesis"}
+    done = subprocess.run([sys.executable, "-c", IMPORT.format(blocked=blocked)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
+def test_core_import_would_be_seen_to_need_more():
+    done = subprocess.run([sys.executable, "-c", IMPORT.format(blocked={"jax"})], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "jax is not a core dependency" in done.stderr
