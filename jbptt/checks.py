@@ -4,6 +4,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+
+def array(name: str, value: Any) -> jax.Array:
+    """`value` as an array. Raises TypeError, naming the argument, if it is none."""
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be an array, got {type(value).__name__}: {error}") from None
 
 
 def floating(name: str, value: Any, remedy: str) -> jax.Array:
@@ -11,13 +20,23 @@ def floating(name: str, value: Any, remedy: str) -> jax.Array:
 
     Raises TypeError, naming the argument, if it is anything else.
     """
-    try:
-        array = jnp.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be an array, got {type(value).__name__}: {error}") from None
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise TypeError(f"{name} must be floating point, got {array.dtype}: {remedy}")
-    return array
+    value = array(name, value)
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        raise TypeError(f"{name} must be floating point, got {value.dtype}: {remedy}")
+    return value
+
+
+def parameter(name: str, value: Any) -> jax.Array:
+    """A parameter as it is. Raises TypeError unless it is an array, not a list or a number, of floating point."""
+    if not (hasattr(value, "shape") and hasattr(value, "dtype")):
+        raise TypeError(f"{name} must be an array, got {type(value).__name__}: make it one with jnp.asarray")
+    return floating(name, value, "initialise it in a floating point dtype")
+
+
+def floating_dtype(name: str, dtype: Any) -> None:
+    """Raises TypeError unless `dtype` is a floating point one."""
+    if not jnp.issubdtype(jnp.dtype(dtype), jnp.floating):
+        raise TypeError(f"{name} must be a floating point dtype such as jnp.float32, got {jnp.dtype(dtype)}")
 
 
 def same_dtype(name: str, array: Any, other_name: str, other: Any) -> None:
@@ -36,8 +55,8 @@ def shape(name: str, array: Any, symbols: str, expected: tuple[int, ...]) -> Non
 
 def size(name: str, value: Any) -> None:
     """Raises TypeError unless `value` is an int, ValueError unless it is at least 1."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an int, got {type(value).__name__}")
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an int, known before tracing, got {type(value).__name__}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}")
 
@@ -54,7 +73,7 @@ def like(name: str, value: Any, expected: Any) -> None:
     pairs = zip(jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(value), strict=True)
     for (path, want), got in pairs:
         field = name + jax.tree_util.keystr(path)
-        got = jnp.asarray(got) if not hasattr(got, "dtype") else got
+        got = array(field, got) if not hasattr(got, "dtype") else got
         if got.shape != want.shape:
             wrong_shapes.append(f"{field} must have shape {list(want.shape)}, got {list(got.shape)}")
         if got.dtype != want.dtype:

@@ -66,6 +66,7 @@ def gated_cell(
     pointwise_vjp: Callable[[Params, Kept, State], tuple[State, jax.Array]],
     recurrent_delta: Callable[[Kept, jax.Array], jax.Array] = lambda kept, dz: dz,
     pointwise_weight_vjp: Callable[[Params, Kept, jax.Array], Params] = lambda params, kept, dzs: {},
+    per_unit: tuple[str, ...] = (),
 ) -> Cell:
     """A cell that is one product with h and then a pointwise function of x U + b and h W.
 
@@ -75,6 +76,7 @@ def gated_cell(
     - `pointwise_vjp(params, kept, dstate) -> (dstate, dz)`: dstate without its way through h W.
     - `recurrent_delta(kept, dz)`: ∂C/∂(h W), where it is not dz itself.
     - `pointwise_weight_vjp(params, kept, dzs)`: gradients of parameters that `pointwise` uses, over all T.
+    - `per_unit`: the names of those parameters, each [H] where there is one.
     """
 
     def initial_state(params, batch_shape):
@@ -82,7 +84,7 @@ def gated_cell(
         return state_type(*[jnp.zeros((*batch_shape, W.shape[0]), W.dtype) for _ in state_type._fields])
 
     def project(params, xs, *, vjp="manual"):
-        _check_gated(name, gates, params)
+        _check_gated(name, gates, per_unit, params)
         U = params["U"]
         if xs.shape[-1] != U.shape[0]:
             raise ValueError(f"xs must have I = {U.shape[0]} features as params['U'] has, got {list(xs.shape)}")
@@ -119,6 +121,7 @@ def gated_init(gates: int, *, bias: bool) -> Callable[..., Params]:
     def init(key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:
         checks.size("input_size", input_size)
         checks.size("hidden_size", hidden_size)
+        checks.floating_dtype("dtype", dtype)
         key_U, key_W = jax.random.split(key)
         params = {
             "U": _blocks(jax.nn.initializers.glorot_uniform(), key_U, gates, (input_size, hidden_size), dtype),
@@ -143,15 +146,18 @@ def _blocks(initializer, key, gates, shape, dtype):
     return join(*[initializer(k, shape, jnp.float32).astype(dtype) for k in jax.random.split(key, gates)])
 
 
-def _check_gated(name, gates, params):
+def _check_gated(name, gates, per_unit, params):
     if not isinstance(params, dict) or not {"U", "W"} <= set(params):
         raise ValueError(f"params must be a dict with at least 'U' and 'W', as jbptt.{name}.init makes it")
-    U, W = (checks.floating(f"params['{key}']", params[key], "initialise it in a floating point dtype") for key in "UW")
+    U, W = (checks.parameter(f"params['{key}']", params[key]) for key in "UW")
     if W.ndim != 2 or W.shape[1] != gates * W.shape[0]:
         raise ValueError(f"params['W'] must have shape [H, G·H] with G = {gates} for {name}, got {list(W.shape)}")
     if U.ndim != 2 or U.shape[1] != W.shape[1]:
         raise ValueError(f"params['U'] must have shape [I, G·H] with G·H = {W.shape[1]}, got {list(U.shape)}")
     checks.same_dtype("params['W']", W, "params['U']", U)
-    if "b" in params:
-        checks.shape("params['b']", params["b"], "[G·H]", (W.shape[1],))
-        checks.same_dtype("params['b']", params["b"], "params['U']", U)
+    biases = {"b": ("[G·H]", W.shape[1])} | {key: ("[H]", W.shape[0]) for key in per_unit}
+    for key, (symbols, length) in biases.items():
+        if key in params:
+            bias = checks.parameter(f"params['{key}']", params[key])
+            checks.shape(f"params['{key}']", bias, symbols, (length,))
+            checks.same_dtype(f"params['{key}']", bias, "params['U']", U)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jbptt.cells.cell import Cell, gated_cell, gated_init
-from jbptt.feedforward.activations import Activation, tanh
+from jbptt.feedforward.activations import Activation, check_activation, tanh
 
 
 class RNNState(NamedTuple):
@@ -28,11 +28,7 @@ def rnn_cell(activation: Activation = tanh, *, bias: bool = True) -> Cell:
 
     Parameters: "U" [I, H], "W" [H, H], "b" [H]. Raises TypeError for an activation without its f′.
     """
-    if not isinstance(activation, Activation):
-        raise TypeError(
-            f"activation must be a jbptt.Activation, which carries f′ too, got {activation!r}: "
-            "use e.g. jbptt.tanh, or jbptt.Activation(name, f, prime)"
-        )
+    check_activation("activation", activation)
     keeps_output = activation.keeps == "output"
 
     def pointwise(params, z, hW, state):

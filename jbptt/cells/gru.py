@@ -88,6 +88,7 @@ def gru_cell(*, bias: bool = True) -> Cell:
         pointwise_vjp=_pointwise_vjp,
         recurrent_delta=_recurrent_delta,
         pointwise_weight_vjp=_pointwise_weight_vjp,
+        per_unit=("bn",),
     )
 
 

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jbptt import checks
+
 
 class Cost(NamedTuple):
     """What the value and every gradient of a function cost, compiled.
@@ -65,7 +67,7 @@ def compare(manual_fn: Callable, auto_fn: Callable, *args: Any, rounds: int = 20
     Gradients are vector-Jacobian products with random cotangents on all outputs at once: a plain sum hides
     bugs that these show. Errors are measured in float64, whatever the arguments' dtype.
 
-    Returns a `Report`. Raises ValueError if the outputs differ in structure or shape.
+    Returns a `Report`. Raises ValueError if the outputs differ in structure or shape, TypeError if in dtype.
     """
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, got {rounds}")
@@ -79,6 +81,7 @@ def gradient_errors(manual_fn: Callable, auto_fn: Callable, *args: Any, seed: in
     """
     with jax.enable_x64(True):
         args = jax.tree.map(_to_float64, args)
+        checks.like("the output of manual_fn", jax.eval_shape(manual_fn, *args), jax.eval_shape(auto_fn, *args))
         cotangents = random_cotangents(auto_fn, args, seed)
         manual, auto = (jax.jit(value_and_gradients(fn))(args, cotangents) for fn in (manual_fn, auto_fn))
         return leaf_errors(manual, auto)

@@ -33,6 +33,15 @@ class Activation(NamedTuple):
         return a if self.keeps == "output" else z
 
 
+def check_activation(name: str, activation: Activation) -> None:
+    """Raises TypeError, naming the argument, for an activation without its f′."""
+    if not isinstance(activation, Activation):
+        raise TypeError(
+            f"{name} must be a jbptt.Activation, which carries f′ too, got {activation!r}: "
+            "use e.g. jbptt.tanh, or jbptt.Activation(name, f, prime)"
+        )
+
+
 sigmoid = Activation("sigmoid", jax.nn.sigmoid, lambda a: a * (1 - a))
 tanh = Activation("tanh", jnp.tanh, lambda a: 1 - a * a)
 relu = Activation("relu", jax.nn.relu, lambda a: (a > 0).astype(a.dtype))

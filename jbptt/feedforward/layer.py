@@ -76,7 +76,7 @@ def check_layer(params: Params, params_name: str, x: jax.Array, x_name: str) -> 
     if not isinstance(params, dict) or "w" not in params or set(params) - {"w", "b"}:
         got = f"keys {sorted(params)}" if isinstance(params, dict) else type(params).__name__
         raise ValueError(f"{params_name} must be a dict with 'w' [I, O] and, for a bias, 'b' [O]; got {got}")
-    w = checks.floating(f"{params_name}['w']", params["w"], "initialise it in a floating point dtype")
+    w = checks.parameter(f"{params_name}['w']", params["w"])
     if w.ndim != 2:
         raise ValueError(f"{params_name}['w'] must have shape [I, O], got {list(w.shape)}")
     if x.ndim == 0 or x.shape[-1] != w.shape[0]:
@@ -85,8 +85,9 @@ def check_layer(params: Params, params_name: str, x: jax.Array, x_name: str) -> 
         )
     checks.same_dtype(x_name, x, f"{params_name}['w']", w)
     if "b" in params:
-        checks.shape(f"{params_name}['b']", params["b"], "[O]", (w.shape[1],))
-        checks.same_dtype(f"{params_name}['b']", params["b"], f"{params_name}['w']", w)
+        b = checks.parameter(f"{params_name}['b']", params["b"])
+        checks.shape(f"{params_name}['b']", b, "[O]", (w.shape[1],))
+        checks.same_dtype(f"{params_name}['b']", b, f"{params_name}['w']", w)
 
 
 def _dense(params, x):

@@ -117,7 +117,7 @@ def softmax_cross_entropy(
     logits = checks.floating("logits", logits, "cast it")
     if logits.ndim == 0:
         raise ValueError("logits must have shape [..., K], got a scalar")
-    targets, rows = jnp.asarray(targets), logits.shape[:-1]
+    targets, rows = checks.array("targets", targets), logits.shape[:-1]
     if jnp.issubdtype(targets.dtype, jnp.integer):
         checks.shape("targets (integers)", targets, "[...]", rows)
         _check_classes(targets, logits.shape[-1])
@@ -211,7 +211,7 @@ def _check_classes(classes, number):
 def _weights(weights, shape, outputs):
     if weights is None:
         return jnp.ones(shape, outputs.dtype)
-    weights = jnp.asarray(weights)
+    weights = checks.array("weights", weights)
     weights = weights.astype(outputs.dtype) if weights.dtype == bool else weights
     weights = checks.floating("weights", weights, "cast them")
     checks.same_dtype("weights", weights, "the outputs", outputs)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jbptt import checks
-from jbptt.feedforward.activations import Activation, tanh
+from jbptt.feedforward.activations import Activation, check_activation, tanh
 from jbptt.feedforward.layer import Params, affine, affine_vjp, check_layer
 from jbptt.hand_derived import HandDerived
 
@@ -26,6 +26,9 @@ def mlp_init(key: jax.Array, sizes: Sequence[int], *, bias: bool = True, dtype=j
 
     Returns one {"w" [sizes[l-1], sizes[l]], "b" [sizes[l]]} a layer. Raises ValueError or TypeError for bad sizes.
     """
+    if not isinstance(sizes, Sequence):
+        raise TypeError(f"sizes must be a sequence such as [inputs, hidden, outputs], got {type(sizes).__name__}")
+    checks.floating_dtype("dtype", dtype)
     if len(sizes) < 2:
         raise ValueError(f"sizes must hold at least the input's and the output's, got {list(sizes)}")
     for number in sizes:
@@ -60,6 +63,8 @@ def mlp(
         check_layer(layer, f"params[{number}]", a, "x" if number == 0 else f"the output of params[{number - 1}]")
         a = jax.ShapeDtypeStruct((*x.shape[:-1], layer["w"].shape[1]), x.dtype)
     last = activation if output_activation is None else output_activation
+    check_activation("activation", activation)
+    check_activation("output_activation", last)
     return _twins((*[activation] * (len(params) - 1), last), tuple(params), x, vjp=vjp)
 
 

@@ -19,7 +19,7 @@ from jbptt import checks
 from jbptt.cells.cell import Cell, State
 from jbptt.feedforward.activations import Activation, identity
 from jbptt.feedforward.perceptron import mlp, mlp_init
-from jbptt.recurrence.unrolling import run_free, unroll
+from jbptt.recurrence.unrolling import check_cell, run_free, unroll
 
 Params = dict
 """{"cell": the cell's parameters, "V" [H, O], "c" [O]}; without "c" the output layer has no bias."""
@@ -42,6 +42,7 @@ def network_init(
     Returns {"cell": cell.init's, "V" [H, O] Glorot-uniform, "c" [O] zero}. Raises ValueError or TypeError for bad
     sizes.
     """
+    check_cell(cell)
     checks.size("output_size", output_size)
     key_cell, key_output = jax.random.split(key)
     (layer,) = mlp_init(key_output, [hidden_size, output_size], bias=bias, dtype=dtype)
@@ -141,5 +142,13 @@ def _cell_params(params):
 
 
 def _output(params, h, activation, vjp):
-    layer = {"w": params["V"]} | ({"b": params["c"]} if "c" in params else {})
+    V = checks.parameter("params['V']", params["V"])
+    if V.ndim != 2 or V.shape[0] != h.shape[-1]:
+        raise ValueError(f"params['V'] must have shape [H, O] with H = {h.shape[-1]}, got {list(V.shape)}")
+    checks.same_dtype("params['V']", V, "the cell's parameters", h)
+    if "c" in params:
+        c = checks.parameter("params['c']", params["c"])
+        checks.shape("params['c']", c, "[O]", (V.shape[1],))
+        checks.same_dtype("params['c']", c, "params['V']", V)
+    layer = {"w": V} | ({"b": params["c"]} if "c" in params else {})
     return mlp([layer], h, activation=activation, vjp=vjp)

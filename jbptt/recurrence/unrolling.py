@@ -25,7 +25,7 @@ def unroll(
     Returns (state after the last step, every h [T, B, H]), of the params' dtype. Raises ValueError for an
     unknown `vjp` and for shapes or a state's structure that do not fit, TypeError for integers or mixed dtypes.
     """
-    _check_cell(cell)
+    check_cell(cell)
     check_vjp(vjp)
     xs = checks.floating("xs", xs, "cast it, or one-hot encode indices with jax.nn.one_hot")
     if xs.ndim < 2:
@@ -50,6 +50,7 @@ def start_state(cell: Cell, params: Params, batch_shape: tuple[int, ...], state:
     return state
 
 
-def _check_cell(cell):
+def check_cell(cell: Cell) -> None:
+    """Raises TypeError for anything but a cell."""
     if not isinstance(cell, Cell):
         raise TypeError(f"cell must be a jbptt.Cell such as jbptt.lstm, got {type(cell).__name__}")
