@@ -61,7 +61,8 @@ def compare(manual_fn: Callable, auto_fn: Callable, *args: Any, rounds: int = 20
     """Compares the values, gradients, time and memory of two functions of the same arguments.
 
     - `manual_fn`, `auto_fn`: functions of `*args` to any pytree of arrays.
-    - `args`: pytrees of arrays. Gradients are taken for every floating point leaf of every one of them.
+    - `args`: pytrees of arrays. Gradients are taken for every floating point leaf of every one of them. Pass all
+      arrays here: errors are measured with these cast to float64, and an array that is closed over is not.
     - `rounds`: how many timed calls of each, interleaved.
 
     Gradients are vector-Jacobian products with random cotangents on all outputs at once: a plain sum hides
@@ -81,7 +82,12 @@ def gradient_errors(manual_fn: Callable, auto_fn: Callable, *args: Any, seed: in
     """
     with jax.enable_x64(True):
         args = jax.tree.map(_to_float64, args)
-        checks.like("the output of manual_fn", jax.eval_shape(manual_fn, *args), jax.eval_shape(auto_fn, *args))
+        try:
+            outputs = [jax.eval_shape(fn, *args) for fn in (manual_fn, auto_fn)]
+        except TypeError as error:
+            error.add_note("compare calls both with float64 arguments: pass arrays as arguments, close over none")
+            raise
+        checks.like("the output of manual_fn", *outputs)
         cotangents = random_cotangents(auto_fn, args, seed)
         manual, auto = (jax.jit(value_and_gradients(fn))(args, cotangents) for fn in (manual_fn, auto_fn))
         return leaf_errors(manual, auto)
