@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jbptt.comparison.pair import leaf_errors, random_cotangents, value_and_gradients
 from jbptt.comparison.rows import CELLS, ROWS, Sizes
@@ -71,6 +72,12 @@ def assert_gradients_match(manual, auto, args, *, patterns=None, tolerance=TOLER
     manual, auto = jit(value_and_gradients(manual)), jit(value_and_gradients(auto))
     for name, cotangents in patterns.items():
         assert_close(manual(args, cotangents), auto(args, cotangents), tolerance, f"cost of {name}")
+
+
+def assert_caught(mutated, auto, args):
+    """A planted bug must not pass the very assertion above."""
+    with pytest.raises(AssertionError, match="cost of all outputs: errors above"):
+        assert_gradients_match(mutated, auto, args)
 
 
 def to_numpy(tree):
