@@ -44,9 +44,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line. Returns the exit status: 0; 1, a check failed; 2, a user's error; 130, interrupted."""
     try:
         return cli.main(args=arguments, prog_name="jbptt", standalone_mode=False) or 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return 2
     except (click.ClickException, UserError) as error:
         message = error.format_message() if isinstance(error, click.ClickException) else str(error)
         print(f"jbptt: {' '.join(message.split())}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # whoever read our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(f"jbptt: {error.filename or 'output'} cannot be read or written: {error.strerror}", file=sys.stderr)
         return 2
     except (click.Abort, KeyboardInterrupt):
         print("jbptt: stopped", file=sys.stderr, flush=True)
@@ -97,10 +106,9 @@ def train_chars(files: tuple[Path, ...], text: tuple[Path, ...], out, resume, as
     from jbptt.app.tasks.chars import run
 
     given = {name: value for name, value in settings.items() if value is not None}
-    if text or files:
-        given["text"] = tuple(str(path.absolute()) for path in (*text, *files))
+    texts = [path.absolute() for path in (*text, *files)]
     with reporter_for(as_json=as_json) as reporter:
-        return 0 if run.train(given, out, resume, reporter) else 130
+        return 0 if run.train(texts, given, out, resume, reporter) else 130
 
 
 @cli.command()

@@ -68,3 +68,10 @@ def fails(jbptt):
         return error
 
     return call
+
+
+def pytest_collection_modifyitems(items):
+    """Warnings are no errors here: orbax leaves files and event loops to the garbage collector."""
+    for item in items:
+        if "/tests/app/" in item.path.as_posix():
+            item.add_marker(pytest.mark.filterwarnings("default"))

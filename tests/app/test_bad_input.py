@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -101,7 +103,7 @@ def test_resume_with_another_setting(fails, run):
 
 def test_resume_with_changed_text(fails, run, text):
     config = json.loads((run / "config.json").read_text())
-    config["settings"]["text"] = [text]
+    config["texts"] = [text]
     (run / "config.json").write_text(json.dumps(config))
     with open(text, "a") as file:
         file.write("more")
@@ -165,3 +167,24 @@ def test_compare_sizes(fails, sizes):
 
 def test_compare_row(fails):
     assert "--row 'lstn' is unknown" in fails("compare", "--row", "lstn")
+
+
+def test_command_without_its_subcommand_shows_help(jbptt, here):
+    status, _, error = jbptt("train")
+    assert status == 2
+    assert "chars" in error and "Usage" in error
+
+
+@pytest.mark.parametrize(("output", "status", "says"), [("/dev/full", 2, "No space left on device"), (None, 1, "")])
+def test_output_that_cannot_be_written(here, output, status, says):
+    """A full device is told of; a reader that has gone is not."""
+    command = [sys.executable, "-m", "jbptt.app", "compare", "--row", "mse", "--rounds", "1", "--sizes", "1,1,1,1"]
+    if output is None:
+        reading, writing = os.pipe()
+        os.close(reading)
+    else:
+        writing = os.open(output, os.O_WRONLY)
+    result = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert result.returncode == status
+    assert says in result.stderr and "Traceback" not in result.stderr

@@ -54,7 +54,7 @@ def uninterrupted(tmp_path_factory):
 def whole(uninterrupted, here, text):
     """An uninterrupted run, as `whole` in the current folder."""
     config = json.loads((uninterrupted / "config.json").read_text())
-    config["settings"]["text"] = [text]
+    config["texts"] = [text]
     shutil.copytree(uninterrupted, here / "whole")
     (here / "whole/config.json").write_text(json.dumps(config))
     return here / "whole"

@@ -59,9 +59,12 @@ def standard_library() -> str:
 def make_corpus(text: str, shortest: int) -> Corpus:
     """Indexes and splits a text. Raises UserError unless every split holds at least `shortest` characters."""
     codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-    distinct, indices = np.unique(codes, return_inverse=True)
+    index = np.zeros(0x110000, np.int32)  # of every character that Unicode has
+    index[codes] = 1
+    distinct = np.flatnonzero(index)
+    index[distinct] = np.arange(len(distinct))
     ends = np.cumsum([int(share * len(codes)) for share in SPLIT[:2]])
-    splits = np.split(indices.astype(np.int32), ends)
+    splits = np.split(index[codes], ends)
     if min(len(split) for split in splits) < shortest:
         needed = int(shortest / min(SPLIT)) + len(SPLIT)
         raise UserError(

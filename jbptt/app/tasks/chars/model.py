@@ -101,7 +101,8 @@ def loss(settings: Settings, params: dict, states: tuple, inputs: jax.Array, tar
 
 def train_step(settings: Settings, carry: Carry, chunk: Chunk) -> Carry:
     """One step of stateful truncated backpropagation through time. Pure; `settings` is static under jit."""
-    states = jax.tree.map(lambda start, state: jnp.where(chunk.first, start, state), _zeros(carry.states), carry.states)
+    starts = initial_states(settings, carry.params, chunk.inputs.shape[1])
+    states = jax.tree.map(lambda start, state: jnp.where(chunk.first, start, state), starts, carry.states)
     gradient = jax.value_and_grad(lambda params: loss(settings, params, states, *chunk[:2]), has_aux=True)
     (value, states), dparams = gradient(carry.params)
     updates, optimizer = optimizer_of(settings).update(dparams, carry.optimizer, carry.params)
@@ -157,7 +158,3 @@ def sample(
     first = draw(keys[0], z)
     _, rest = jax.lax.scan(next_character, (states, first), keys[1:])
     return jnp.concatenate([first[None], rest])
-
-
-def _zeros(states):
-    return jax.tree.map(jnp.zeros_like, states)

@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,27 +29,36 @@ EVALUATED = 2**17
 """The characters, from the beginning of a split, that validation and test losses are measured on."""
 
 
-def train(given: dict[str, Any], out: Path | None, resume: bool, reporter: Reporter) -> bool:
+_train_step = jax.jit(model.train_step, static_argnames="settings", donate_argnames="carry")
+_evaluate = jax.jit(model.evaluate, static_argnames="settings")
+_sample = jax.jit(model.sample, static_argnames=("settings", "length"))
+
+
+def train(texts: list[Path], given: dict[str, Any], out: Path | None, resume: bool, reporter: Reporter) -> bool:
     """Trains a character model, or goes on with one; returns whether it came to its end.
 
+    - `texts`: UTF-8 files; none for the standard library's source code, or for the run's if it is resumed.
     - `given`: the settings that the user gave; the others are the defaults', or the run's if it is resumed.
 
     Raises UserError for anything that the user can mend.
     """
     if resume:
         run = existing_run_folder(out, "chars")
-        settings, vocabulary = _resumed(run, given)
+        before = read_config(run)
+        settings, _ = _settings(run, before)
+        settings = _resumed(run, settings, given)
+        texts = texts or [Path(path) for path in before["texts"]]
     else:
-        settings, vocabulary = Settings(**given), None
+        settings = Settings(**given)
     use_dtype(settings)
-    text = read_texts([Path(path) for path in settings.text]) if settings.text else standard_library()
+    text = read_texts(texts) if texts else standard_library()
     corpus = make_corpus(text, shortest=settings.batch * (settings.length + 1))
     digest = hashlib.sha256(text.encode()).hexdigest()
     bigram = bigram_entropy(corpus)
-    config = {"task": "chars", "settings": settings._asdict(), "text_sha256": digest, "bigram_nats": bigram}
-    config |= {"vocabulary": corpus.vocabulary}
+    config = {"task": "chars", "settings": settings._asdict(), "texts": [str(path) for path in texts]}
+    config |= {"text_sha256": digest, "bigram_nats": bigram, "vocabulary": corpus.vocabulary}
     if resume:
-        if (vocabulary, digest) != (corpus.vocabulary, read_config(run)["text_sha256"]):
+        if digest != before["text_sha256"]:
             raise UserError(f"--text is not what {run} was trained on: give it that text, or start a new run")
     else:
         run = new_run_folder(out, "chars")
@@ -106,9 +114,7 @@ def generate(
     if unknown:
         raise UserError(f"--prime holds {unknown[0]!r}, which is not in the vocabulary of the training text")
     indices = jnp.asarray([vocabulary.index(character) for character in prime], jnp.int32)
-    drawn = jax.jit(partial(model.sample, settings, length=length))(
-        params, jax.random.key(seed), indices, temperature=jnp.float32(temperature)
-    )
+    drawn = _sample(settings, params, jax.random.key(seed), indices, length, jnp.float32(temperature))
     return "".join(vocabulary[index] for index in np.asarray(drawn))
 
 
@@ -120,14 +126,14 @@ def use_dtype(settings: Settings) -> None:
 
 def _settings(run, config) -> tuple[Settings, str]:
     try:
-        fields = config["settings"] | {"text": tuple(config["settings"]["text"])}
-        return Settings(**fields), str(config["vocabulary"])
+        if missing := {"texts", "text_sha256", "vocabulary"} - set(config):
+            raise KeyError(*missing)
+        return Settings(**config["settings"]), str(config["vocabulary"])
     except (KeyError, TypeError) as error:
         raise UserError(f"{run / 'config.json'} is not a character model's: {error}") from None
 
 
-def _resumed(run, given) -> tuple[Settings, str]:
-    settings, vocabulary = _settings(run, read_config(run))
+def _resumed(run, settings: Settings, given) -> Settings:
     for name, value in given.items():
         before = getattr(settings, name)
         if value != before and name != "steps":
@@ -137,16 +143,15 @@ def _resumed(run, given) -> tuple[Settings, str]:
         raise UserError(
             f"--steps {given['steps']} is less than the run in {run} has ({settings.steps}): it can only grow"
         )
-    return settings._replace(steps=given.get("steps", settings.steps)), vocabulary
+    return settings._replace(steps=given.get("steps", settings.steps))
 
 
 def _task(settings: Settings, corpus: Corpus) -> training.Task:
     stream = streams(corpus.train, settings.batch)
-    step = jax.jit(partial(model.train_step, settings), donate_argnums=0)
     validation_loss = _evaluator(settings, corpus.validation)
     return training.Task(
         steps=settings.steps,
-        step=lambda carry, number: step(carry, model.chunk_of(number, stream, settings.length)),
+        step=lambda carry, number: _train_step(settings, carry, model.chunk_of(number, stream, settings.length)),
         validate=lambda carry: validation_loss(carry.params),
         learning_rate=model.learning_rate(settings),
         items="characters",
@@ -159,8 +164,7 @@ def _task(settings: Settings, corpus: Corpus) -> training.Task:
 def _evaluator(settings, indices) -> Callable[[dict], float]:
     shortest = settings.batch * (settings.length + 1)
     stream = jnp.asarray(streams(indices[: max(EVALUATED, shortest)], settings.batch))
-    evaluate = jax.jit(partial(model.evaluate, settings))
-    return lambda params: float(evaluate(params, stream))
+    return lambda params: float(_evaluate(settings, params, stream))
 
 
 def _introduce(reporter, run, settings, corpus, bigram, params, start):

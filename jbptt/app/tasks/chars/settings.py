@@ -6,7 +6,6 @@ from typing import Literal, NamedTuple
 class Settings(NamedTuple):
     """What a run is made of; the command line's options of the same names say what each is."""
 
-    text: tuple[str, ...] = ()
     cell: str = "lstm"
     layers: int = 1
     hidden: int = 128
