@@ -1,10 +1,12 @@
 """Activations, losses and layers: exact values, extremes, masks."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import ROWS_BY_NAME, SIZES, assert_close, twins
+from helpers import ROWS_BY_NAME, SIZES, assert_close, quick_jit, twins
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,11 +17,14 @@ both_vjps = pytest.mark.parametrize("vjp", VJPS)
 LOSSES = ["mse", "binary_cross_entropy", "softmax_cross_entropy", "softmax_cross_entropy_classes"]
 every_loss = pytest.mark.parametrize("name", LOSSES)
 ACTIVATIONS = [jbptt.sigmoid, jbptt.tanh, jbptt.relu, jbptt.identity]
+COMPILED = [
+    jax.jit(jax.value_and_grad(loss)) for loss in (jbptt.mse, jbptt.binary_cross_entropy, jbptt.softmax_cross_entropy)
+]
 finite = st.floats(-1e4, 1e4, allow_subnormal=False)
 
 
 def loss_and_gradient(loss, *args, **keywords):
-    return jax.value_and_grad(lambda y: loss(y, *args[1:], **keywords))(args[0])
+    return quick_jit(jax.value_and_grad(partial(loss, **keywords)))(*args)
 
 
 @pytest.mark.parametrize("f", ACTIVATIONS, ids=lambda f: f.name)
@@ -51,7 +56,8 @@ def test_activation_that_keeps_its_input():
     ):
         _, _, args = twins(ROWS_BY_NAME[name])
         manual, auto = (
-            jax.grad(lambda args, use=use, vjp=vjp: jnp.sum(jnp.sin(1 + use(*args, vjp=vjp))))(args) for vjp in VJPS
+            quick_jit(jax.grad(lambda args, use=use, vjp=vjp: jnp.sum(jnp.sin(1 + use(*args, vjp=vjp)))))(args)
+            for vjp in VJPS
         )
         assert_close(manual, auto)
 
@@ -80,8 +86,8 @@ def test_softmax_cross_entropy_of_extreme_logits(vjp, soft):
 @given(z=st.lists(finite, min_size=3, max_size=3), t=st.floats(0, 1, allow_subnormal=False))
 def test_losses_are_finite_whatever_the_logits(z, t):
     z, t = jnp.array(z), jnp.array([t, 1 - t, 0.0])
-    for loss in (jbptt.mse, jbptt.binary_cross_entropy, jbptt.softmax_cross_entropy):
-        value, gradient = loss_and_gradient(loss, z, t)
+    for loss in COMPILED:
+        value, gradient = loss(z, t)
         assert value >= -1e-12
         assert jnp.all(jnp.isfinite(gradient))
 
@@ -116,15 +122,15 @@ def test_what_is_masked_does_not_exist(name, reduction, vjp):
     def run(y, t, weights):
         return loss(y, t, weights, reduction=reduction, vjp=vjp)
 
-    got, (dy, dweights) = jax.value_and_grad(run, argnums=(0, 2))(bad_y, bad_t, mask.astype(y.dtype))
-    expected, dy_alone = jax.value_and_grad(run)(y[:, there], t[:, there], weights[:, there])
+    got, (dy, dweights) = quick_jit(jax.value_and_grad(run, argnums=(0, 2)))(bad_y, bad_t, mask.astype(y.dtype))
+    expected, dy_alone = quick_jit(jax.value_and_grad(run))(y[:, there], t[:, there], weights[:, there])
     assert_close(got, expected)
     assert_close(dy[:, there], dy_alone)
     assert jnp.all(dy[:, ~there] == 0)
     assert jnp.all(jnp.isfinite(dweights))
     assert_close(run(bad_y, bad_t, mask), expected)  # bool weights are a mask
     if not integer:
-        assert jnp.all(jnp.isfinite(jax.grad(run, argnums=1)(bad_y, bad_t, mask.astype(y.dtype))))
+        assert jnp.all(jnp.isfinite(quick_jit(jax.grad(run, argnums=1))(bad_y, bad_t, mask.astype(y.dtype))))
 
 
 @both_vjps
@@ -157,7 +163,7 @@ def test_classes_of_every_integer_type_are_distributions(dtype, vjp):
     one_hot = jax.nn.one_hot(classes.astype(jnp.int32), 256, dtype=z.dtype)
     got, expected = (loss_and_gradient(jbptt.softmax_cross_entropy, z, t, vjp=vjp) for t in (classes, one_hot))
     assert_close(got, expected)
-    constant = jax.jit(lambda z: loss_and_gradient(jbptt.softmax_cross_entropy, z, classes, vjp=vjp))(z)
+    constant = loss_and_gradient(lambda z: jbptt.softmax_cross_entropy(z, classes, vjp=vjp), z)
     assert_close(constant, expected)
 
 

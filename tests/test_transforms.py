@@ -5,15 +5,23 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import pytest
-from helpers import ROWS_BY_NAME, SIZES, assert_close, assert_gradients_match, cotangent_patterns, quick_jit, twins
+from helpers import (
+    DISTINCT_ROWS,
+    ROWS_BY_NAME,
+    SIZES,
+    assert_close,
+    assert_gradients_match,
+    cotangent_patterns,
+    quick_jit,
+    twins,
+)
 from jax import lax
 
 from jbptt.comparison.pair import value_and_gradients
-from jbptt.comparison.rows import ROWS
 
 COPIES = 2
 CELLS = ["rnn_relu", "lstm", "gru"]
-every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+every_row = pytest.mark.parametrize("row", DISTINCT_ROWS, ids=lambda row: row.name)
 
 
 def stacked(tree):
