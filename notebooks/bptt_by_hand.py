@@ -71,8 +71,8 @@ def show(function, first="", last=None):
     """Shows a function of the library; or its lines from the one with `first` in it to the one with `last`."""
     lines = textwrap.dedent(inspect.getsource(function)).rstrip().splitlines()
     start = next(n for n, line in enumerate(lines) if first in line)
-    stop = next((n for n, line in enumerate(lines) if n >= start and last and last in line), len(lines) - 1)
-    code = textwrap.dedent("\n".join(lines[start : stop + 1]))
+    stop = len(lines) if last is None else 1 + next(n for n, line in enumerate(lines) if n >= start and last in line)
+    code = textwrap.dedent("\n".join(lines[start:stop]))
     display(Markdown(f"```python\n# {function.__module__}\n{code}\n```"))
 
 
@@ -139,8 +139,8 @@ check_twins("jbptt.mse", jbptt.mse, y, t)
 #
 # $$\delta = \nabla_y C \odot \sigma'(z) = y - t$$
 #
-# Softmax with $C = -\sum_k t_k \log y_k$ gives the same. This is why the library's cross entropies take $z$, the
-# *logits*: $y - t$ has no quotient that could overflow.
+# Softmax with $C = -\sum_k t_k \log y_k$, for $t$ that sum to 1, gives the same. This is why the library's cross
+# entropies take $z$, the *logits*: $y - t$ has no quotient that could overflow.
 
 # %%
 show(losses._bce)
