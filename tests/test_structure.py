@@ -35,13 +35,16 @@ def traced(fn, args):
 
 
 def reverse_carries(jaxpr):
-    """The shapes in the carry of every scan that runs back in time."""
+    """The shapes in the carry of every scan that runs back in time: what leaves the scan as it leaves one step.
+
+    (What the steps put out beside the carry leaves the scan stacked, with a time axis more.)
+    """
     shapes = []
     for equation in equations(jaxpr):
         if equation.primitive.name == "scan" and equation.params["reverse"]:
-            consts = equation.params["num_consts"]
-            carry = equation.invars[consts : consts + equation.params["num_carry"]]
-            shapes.append([variable.aval.shape for variable in carry])
+            of_step = equation.params["jaxpr"].out_avals
+            of_scan = [variable.aval for variable in equation.outvars]
+            shapes.append([a.shape for a, b in zip(of_scan, of_step, strict=True) if a.shape == b.shape])
     return shapes
 
 
