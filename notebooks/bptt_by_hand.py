@@ -265,19 +265,20 @@ show(lecture.siso, "state, _ =")
 # and $\sum_t \delta^t (a^{t-1})^{\mathsf T}$ waits until all of them are there: then it is *one* product, of a matrix
 # whose rows are all $a^{t-1}$ with one whose rows are all $\delta^t$.
 #
-# In the library, time and calculus are kept apart. Time, for any cell:
+# In the library, time and calculus are kept apart. Time, for any cell (`_scan_back` is `lax.scan` in reverse, with an eye
+# on where its results lie in memory):
 
 # %%
-show(bptt._bptt_bwd, "def step_back", "dz, t, 0)")
-show(bptt._bptt_bwd, "lax.scan(step_back", "dparams = cell.weight_vjp")
+show(bptt._bptt_bwd)
 
 # %% [markdown]
 # Calculus, for the lecture's cell: `pointwise_vjp` is $\odot\, f'(z^t)$, `step_vjp` goes on through $W^{\mathsf T}$
 # (laid out transposed once, before the way back), and `weight_vjp` is the sum, run once after it.
 
 # %%
-show(elman.rnn_cell, "def pointwise(", "return RNNState(activation(z))")
-show(elman.rnn_cell, "def pointwise_vjp(", "return RNNState(jnp.zeros_like(delta)), delta")
+show(elman._rnn_cell, "def pointwise(", "return RNNState(activation(z))")
+show(elman._rnn_cell, "def pointwise_vjp(", "return RNNState(jnp.zeros_like(delta)), delta")
+show(jbptt.rnn.way_back)
 show(jbptt.rnn.step_vjp)
 show(jbptt.rnn.weight_vjp)
 

@@ -39,8 +39,8 @@ class Cell(NamedTuple):
     - `project(params, xs, *, vjp) -> zs`: all that needs no state, over the whole time axis at once
       ([T, B, I] -> [T, B, G·H]).
     - `step(params, state, z) -> (state, saved)`: one time step; z is None where there is no input.
-    - `way_back(params) -> params`: the parameters as `step_vjp` wants them, made once before the way back (Wᵀ).
-    - `step_vjp(params, kept, dstate) -> (dstate, dz)`: its δ: from ∂C/∂state after the step to ∂C/∂state
+    - `way_back(params) -> way_back`: what `step_vjp` needs of the parameters, made once before the way back (Wᵀ).
+    - `step_vjp(way_back, kept, dstate) -> (dstate, dz)`: its δ: from ∂C/∂state after the step to ∂C/∂state
       before it and dz = ∂C/∂z. No weight gradient is needed to go back in time.
     - `weight_vjp(params, kept, dzs) -> dparams`: Σ_t δᵗ (aᵗ⁻¹)ᵀ, run once, after the way back; only the
       entries of `params` that `step` uses.
@@ -102,9 +102,9 @@ def gated_cell(
         # An array of its own: with few rows, a product with W read crosswise takes up to 2.5 times as long.
         return params | {"WT": lax.optimization_barrier(params["W"].T)}
 
-    def step_vjp(params, kept, dstate):
-        dstate, dz = pointwise_vjp(params, kept, dstate)
-        return dstate._replace(h=dstate.h + jnp.dot(recurrent_delta(kept, dz), params["WT"])), dz
+    def step_vjp(way_back, kept, dstate):
+        dstate, dz = pointwise_vjp(way_back, kept, dstate)
+        return dstate._replace(h=dstate.h + jnp.dot(recurrent_delta(kept, dz), way_back["WT"])), dz  # Wᵀ δ
 
     def weight_vjp(params, kept, dzs):
         dW = weight_gradient(kept.h_prev, recurrent_delta(kept, dzs))  # Σ_t δᵗ (aᵗ⁻¹)ᵀ
@@ -148,7 +148,7 @@ def _blocks(initializer, key, gates, shape, dtype):
 
 def _check_gated(name, gates, per_unit, params):
     if not isinstance(params, dict) or not {"U", "W"} <= set(params):
-        raise ValueError(f"params must be a dict with at least 'U' and 'W', as jbptt.{name}.init makes it")
+        raise ValueError(f"params must be a dict with at least 'U' and 'W', as the init of {name} makes it")
     U, W = (checks.parameter(f"params['{key}']", params[key]) for key in "UW")
     if W.ndim != 2 or W.shape[1] != gates * W.shape[0]:
         raise ValueError(f"params['W'] must have shape [H, G·H] with G = {gates} for {name}, got {list(W.shape)}")

@@ -19,7 +19,6 @@ class RNNState(NamedTuple):
     h: jax.Array
 
 
-@lru_cache
 def rnn_cell(activation: Activation = tanh, *, bias: bool = True) -> Cell:
     """The simple recurrent cell.
 
@@ -29,11 +28,17 @@ def rnn_cell(activation: Activation = tanh, *, bias: bool = True) -> Cell:
     Parameters: "U" [I, H], "W" [H, H], "b" [H]. Raises TypeError for an activation without its f′.
     """
     check_activation("activation", activation)
+    return _rnn_cell(activation, bias)
+
+
+@lru_cache
+def _rnn_cell(activation, bias):
     keeps_output = activation.keeps == "output"
 
     def pointwise(params, z, hW, state):
         z = z + hW
-        return RNNState(activation(z)), () if keeps_output else z
+        saved = () if keeps_output else z
+        return RNNState(activation(z)), saved
 
     def pointwise_vjp(params, kept, dstate):
         delta = dstate.h * activation.prime(kept.h if keeps_output else kept.saved)

@@ -65,7 +65,6 @@ def _pointwise_weight_vjp(params, kept, dzs):
     return {"bn": bias_gradient(delta_n * kept.saved.r)} if "bn" in params else {}
 
 
-@lru_cache
 def gru_cell(*, bias: bool = True) -> Cell:
     """The gated recurrent unit, reset after the product.
 
@@ -73,6 +72,11 @@ def gru_cell(*, bias: bool = True) -> Cell:
 
     Parameters, gate blocks r, u, n: "U" [I, 3·H], "W" [H, 3·H], "b" [3·H], "bn" [H], the candidate's recurrent bias.
     """
+    return _gru_cell(bias)
+
+
+@lru_cache
+def _gru_cell(bias):
     plain_init = gated_init(3, bias=bias)
 
     def init(key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:

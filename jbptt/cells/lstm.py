@@ -58,7 +58,6 @@ def _pointwise_vjp(params, kept, dstate):
     return LSTMState(jnp.zeros_like(dh), dc * f), join(delta_i, delta_f, delta_g, delta_o)
 
 
-@lru_cache
 def lstm_cell(*, bias: bool = True, forget_bias: float = 1.0) -> Cell:
     """Long short-term memory.
 
@@ -67,6 +66,11 @@ def lstm_cell(*, bias: bool = True, forget_bias: float = 1.0) -> Cell:
 
     Parameters, gate blocks i, f, g, o: "U" [I, 4·H], "W" [H, 4·H], "b" [4·H]. State: h, c.
     """
+    return _lstm_cell(bias, forget_bias)
+
+
+@lru_cache
+def _lstm_cell(bias, forget_bias):
     plain_init = gated_init(4, bias=bias)
 
     def init(key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:

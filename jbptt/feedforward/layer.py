@@ -45,7 +45,7 @@ def affine_vjp(params: Params, x: jax.Array, delta: jax.Array) -> tuple[Params, 
 
 def times_transposed(delta: jax.Array, w: jax.Array) -> jax.Array:
     """wᵀ δ, the step back through z = a w: δ [..., O] with w [I, O] gives ∂C/∂a [..., I]."""
-    return lax.dot_general(delta, w, (((delta.ndim - 1,), (1,)), ((), ())))
+    return lax.dot_general(delta, w, (((delta.ndim - 1,), (1,)), ((), ())))  # δ wᵀ, for δ is a row here
 
 
 def weight_gradient(a: jax.Array, delta: jax.Array) -> jax.Array:
@@ -55,7 +55,7 @@ def weight_gradient(a: jax.Array, delta: jax.Array) -> jax.Array:
     """
     a = a.reshape(-1, a.shape[-1])  # [T·B, I]
     delta = delta.reshape(-1, delta.shape[-1])  # [T·B, O]
-    dw = lax.dot_general(a, delta, (((0,), (0,)), ((), ())), preferred_element_type=_accumulator(delta))
+    dw = lax.dot_general(a, delta, (((0,), (0,)), ((), ())), preferred_element_type=_accumulator(delta))  # aᵀ δ
     return dw.astype(delta.dtype)
 
 

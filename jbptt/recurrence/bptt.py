@@ -38,32 +38,39 @@ def _bptt_bwd(cell, length, residuals, cotangents):
     if hs.size == 0:  # no step or an empty batch: nothing but the state passes through
         return None, dstate, None
     kept = Kept(jnp.concatenate([h_start[None], hs])[:-1], hs, saved)  # [T, B, H]
-
     way_back = cell.way_back(params)
 
-    def step_back(carry, at_t):
-        dstate, dzs = carry
-        t, kept, dh = at_t
+    def step_back(dstate, at_t):
+        kept, dh = at_t
         dstate = dstate._replace(h=dstate.h + dh)  # the cost at t, and through aᵗ every later one
-        dstate, dz = cell.step_vjp(way_back, kept, dstate)
-        return (dstate, lax.dynamic_update_index_in_dim(dzs, dz, t, 0)), None
+        return cell.step_vjp(way_back, kept, dstate)
 
-    one_step = jax.tree.map(lambda stacked: jax.ShapeDtypeStruct(stacked.shape[1:], stacked.dtype), kept)
-    _, dz = jax.eval_shape(cell.step_vjp, way_back, one_step, dstate)
-    times = jnp.arange(hs.shape[0])
-    (dstate, dzs), _ = lax.scan(step_back, (dstate, _room(dz, hs)), (times, kept, dhs), reverse=True)
+    dstate, dzs = _scan_back(step_back, dstate, (kept, dhs), after=hs)
     dparams = cell.weight_vjp(params, kept, dzs)
     unused_by_step = {name: None for name in params if name not in dparams}
     return dparams | unused_by_step, dstate, dzs if length is None else None
 
 
-def _room(dz, hs):
-    """[T, *dz.shape], to be overwritten throughout, and not made before the forward pass has made hs.
+def _scan_back(step_back, dstate, stacked, after):
+    """`lax.scan(step_back, dstate, stacked, reverse=True)`, but what it stacks is not laid out before `after` is there.
 
-    As an output of lax.scan it would begin as zeros, which wait for nothing: XLA's CPU scheduler fills them in
-    before the forward pass, where they are one more [T, B, G·H] beside all the others, instead of in zs's place.
+    lax.scan begins its outputs as zeros, which wait for nothing: XLA's CPU scheduler fills them in before the forward
+    pass, where they are one more [T, B, G·H] beside all the others, instead of in zs's place. Here the room for δ
+    begins as a value of the forward pass, and is overwritten throughout.
     """
-    return jnp.broadcast_to(lax.stop_gradient(hs[(-1,) * hs.ndim]), (hs.shape[0], *dz.shape))
+    one_step = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape[1:], array.dtype), stacked)
+    _, dz = jax.eval_shape(step_back, dstate, one_step)
+    room = jnp.broadcast_to(lax.stop_gradient(after[(-1,) * after.ndim]), (after.shape[0], *dz.shape))
+
+    def step_into_room(carry, t_and_stacked):
+        dstate, dzs = carry
+        t, at_t = t_and_stacked
+        dstate, dz = step_back(dstate, at_t)
+        return (dstate, lax.dynamic_update_index_in_dim(dzs, dz, t, 0)), None
+
+    times = jnp.arange(after.shape[0])
+    (dstate, dzs), _ = lax.scan(step_into_room, (dstate, room), (times, stacked), reverse=True)
+    return dstate, dzs
 
 
 recur = HandDerived(forward, _bptt_fwd, _bptt_bwd, static=2)
