@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+DTYPES = tuple(map(jnp.dtype, (jnp.float32, jnp.float64, jnp.bfloat16)))
+"""The dtypes of everything that is differentiated. (float16's sums over T·B overflow.)"""
+
 
 def array(name: str, value: Any) -> jax.Array:
     """`value` as an array. Raises TypeError, naming the argument, if it is none."""
@@ -21,8 +24,8 @@ def floating(name: str, value: Any, remedy: str) -> jax.Array:
     Raises TypeError, naming the argument, if it is anything else.
     """
     value = array(name, value)
-    if not jnp.issubdtype(value.dtype, jnp.floating):
-        raise TypeError(f"{name} must be floating point, got {value.dtype}: {remedy}")
+    if value.dtype not in DTYPES:
+        raise TypeError(f"{name} must be floating point (float32, float64 or bfloat16), got {value.dtype}: {remedy}")
     return value
 
 
@@ -34,9 +37,9 @@ def parameter(name: str, value: Any) -> jax.Array:
 
 
 def floating_dtype(name: str, dtype: Any) -> None:
-    """Raises TypeError unless `dtype` is a floating point one."""
-    if not jnp.issubdtype(jnp.dtype(dtype), jnp.floating):
-        raise TypeError(f"{name} must be a floating point dtype such as jnp.float32, got {jnp.dtype(dtype)}")
+    """Raises TypeError unless `dtype` is one of DTYPES."""
+    if jnp.dtype(dtype) not in DTYPES:
+        raise TypeError(f"{name} must be floating point (float32, float64 or bfloat16), got {jnp.dtype(dtype)}")
 
 
 def same_dtype(name: str, array: Any, other_name: str, other: Any) -> None:
@@ -82,3 +85,12 @@ def like(name: str, value: Any, expected: Any) -> None:
         raise ValueError("; ".join(wrong_shapes))
     if wrong_dtypes:
         raise TypeError("; ".join(wrong_dtypes))
+
+
+def keys(name: str, params: Any, needed: set[str], others: set[str], remedy: str) -> None:
+    """Raises ValueError unless `params` is a dict with the keys `needed`, and none but those and `others`."""
+    if not isinstance(params, dict):
+        raise ValueError(f"{name} must be a dict with the keys {sorted(needed)}, got {type(params).__name__}: {remedy}")
+    if not needed <= set(params) <= needed | others:
+        optional = f" and maybe {sorted(others)}" if others else ""
+        raise ValueError(f"{name} must have the keys {sorted(needed)}{optional}, got {sorted(params)}: {remedy}")

@@ -37,7 +37,6 @@ class HandDerived:
     """
 
     def __init__(self, primal: Callable, fwd: Callable, bwd: Callable, *, static: int = 0):
-        self.name = primal.__name__.strip("_")
         self.auto = primal
         self.manual = jax.custom_vjp(primal, nondiff_argnums=tuple(range(static)))
         self.manual.defvjp(fwd, bwd)

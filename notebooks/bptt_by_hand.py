@@ -265,8 +265,8 @@ show(lecture.siso, "state, _ =")
 # and $\sum_t \delta^t (a^{t-1})^{\mathsf T}$ waits until all of them are there: then it is *one* product, of a matrix
 # whose rows are all $a^{t-1}$ with one whose rows are all $\delta^t$.
 #
-# In the library, time and calculus are kept apart. Time, for any cell (`_scan_back` is `lax.scan` in reverse, with an eye
-# on where its results lie in memory):
+# In the library, time and calculus are kept apart. Time, for any cell (`_scan_back` is `lax.scan` in reverse, with an
+# eye on where its results lie in memory):
 
 # %%
 show(bptt._bptt_bwd)

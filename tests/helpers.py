@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jbptt.cells.table import CELLS
 from jbptt.comparison.pair import leaf_errors, random_cotangents, value_and_gradients
-from jbptt.comparison.rows import CELLS, ROWS, Sizes
+from jbptt.comparison.rows import ROWS, Sizes
 
 SIZES = Sizes(T=5, B=3, I=4, H=6, O=7)
 """No two alike, so that no two axes can be mistaken for each other; small, so that compiling is all that costs."""

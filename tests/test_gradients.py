@@ -20,8 +20,9 @@ from helpers import (
     twins,
 )
 
+from jbptt.cells.table import CELLS
 from jbptt.comparison.pair import value_and_gradients
-from jbptt.comparison.rows import CELLS, ROWS
+from jbptt.comparison.rows import ROWS
 from jbptt.hand_derived import HAND_DERIVED
 
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

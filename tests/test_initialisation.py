@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jbptt
-from jbptt.comparison.rows import CELLS
+from jbptt.cells.table import CELLS
 
 I, H, O = 30, 20, 10
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}

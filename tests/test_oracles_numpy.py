@@ -11,7 +11,8 @@ from helpers import CELL_ROWS, ROWS_BY_NAME, SIZES, assert_close, to_numpy, twin
 from jax.test_util import check_grads
 
 import jbptt
-from jbptt.comparison.rows import CELLS, ROWS
+from jbptt.cells.table import CELLS
+from jbptt.comparison.rows import ROWS
 
 FORWARD = 1e-13
 """Rounding only: the oracle orders its sums differently, and 1e-13 is some hundreds of units of rounding."""

@@ -1,24 +1,34 @@
-"""The README runs: every Python block in it, and what it says of the command line."""
+"""The README runs: every Python block in it, and every command it names."""
 
 import re
 from pathlib import Path
 
 import jax
 import pytest
+from click.testing import CliRunner
+
+from jbptt.app.cli import cli
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_block_runs_as_a_new_user_would_run_it(block, capsys):
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_block_runs_as_a_new_user_would_run_it(number, capsys):
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        exec(compile(block, "README.md", "exec"), {})
+        exec(compile(BLOCKS[number], "README.md", "exec"), {})
+    if number == 0:
+        errors = re.findall(r"difference (\S+)", capsys.readouterr().out)
+        assert len(errors) == 3
+        assert all(float(error) < 1e-5 for error in errors)  # float32
 
 
-def test_first_example_prints_a_match(capsys):
-    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        exec(compile(BLOCKS[0], "README.md", "exec"), {})
-    errors = re.findall(r"difference (\S+)", capsys.readouterr().out)
-    assert len(errors) == 3
-    assert all(float(error) < 1e-5 for error in errors)  # float32
+@pytest.mark.parametrize(
+    "command", sorted(set(re.findall(r"jbptt ((?:train chars|sample|compare|plot)[^`#\n]*)", README)))
+)
+def test_command_exists_with_its_options(command):
+    words = command.split()
+    names = words[:2] if words[0] in ("train", "plot") else words[:1]
+    shown = CliRunner().invoke(cli, [*names, "--help"])
+    assert shown.exit_code == 0
+    assert all(option in shown.output for option in re.findall(r"--[a-z-]+", command))

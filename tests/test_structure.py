@@ -9,8 +9,8 @@ import pytest
 from helpers import CELL_ROWS, ROWS_BY_NAME, SIZES, cotangent_patterns, twins
 
 import jbptt
+from jbptt.cells.table import CELLS
 from jbptt.comparison.pair import value_and_gradients
-from jbptt.comparison.rows import CELLS
 
 every_cell = pytest.mark.parametrize("row", CELL_ROWS, ids=lambda row: row.name)
 
@@ -138,7 +138,7 @@ def test_a_cell_as_a_static_argument_traces_once():
         jbptt.lstm_cell,
         jbptt.gru_cell,
         lambda: jbptt.rnn_cell(jbptt.relu, bias=False),
-        lambda: jbptt.lstm_cell(bias=False, forget_bias=0.5),
+        lambda: jbptt.lstm_cell(forget_bias=0.5),
         lambda: jbptt.gru_cell(bias=False),
     ],
     ids=["rnn", "lstm", "gru", "rnn_relu", "lstm_forget_bias", "gru_nobias"],
@@ -150,6 +150,9 @@ def test_makers_return_the_same_cell(make):
 
 def test_constants_are_what_the_makers_return():
     assert (jbptt.rnn, jbptt.lstm, jbptt.gru) == (jbptt.rnn_cell(), jbptt.lstm_cell(), jbptt.gru_cell())
+    assert jbptt.rnn is jbptt.rnn_cell(jbptt.tanh) is jbptt.rnn_cell(activation=jbptt.tanh, bias=True)
+    assert jbptt.lstm is jbptt.lstm_cell(bias=True, forget_bias=1.0)
+    assert jbptt.gru is jbptt.gru_cell(bias=True)
     assert len(set(CELLS.values())) == len(CELLS)
 
 

@@ -13,12 +13,18 @@ logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells its every move
 
 
 class Checkpoints:
-    """The checkpoints of one run, in its folder `checkpoints`; the newest two are kept."""
+    """The checkpoints of one run, in its folder `checkpoints`; the newest two are kept. A context manager."""
 
     def __init__(self, run: Path):
         self.folder = (run / "checkpoints").absolute()
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
         self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._manager.close()
 
     def latest_step(self) -> int | None:
         """The step of the newest checkpoint; None if there is none."""
@@ -32,18 +38,25 @@ class Checkpoints:
     def restore(self, step: int, like: Any) -> Any:
         """The pytree saved at `step`, with the structure, shapes and dtypes of `like`.
 
-        Raises UserError if the checkpoint is damaged, missing, or of another configuration.
+        Raises UserError if there is no such checkpoint, or if it is damaged or of another configuration.
         """
+        steps = sorted(self._manager.all_steps())
+        if step not in steps:
+            raise UserError(
+                f"{self.folder} has no checkpoint {step}: there is {' and '.join(map(str, steps)) or 'none'}"
+            )
         template = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
             tree = self._manager.restore(step, args=ocp.args.StandardRestore(template))
         except Exception as error:  # what orbax raises depends on which byte is missing
-            reason = " ".join(str(error).split())[:200]
-            path = self.folder / str(step)
-            raise UserError(f"checkpoint {path} is damaged, or of another configuration: {reason}") from error
-        mismatched = [
-            a for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(like), strict=True) if a.shape != b.shape
-        ]
-        if mismatched:
-            raise UserError(f"checkpoint {self.folder / str(step)} has other sizes than its config.json")
+            raise UserError(self._unreadable(step, steps)) from error
+        if jax.tree.map(jax.numpy.shape, tree) != jax.tree.map(jax.numpy.shape, like):
+            raise UserError(self._unreadable(step, steps))
         return tree
+
+    def _unreadable(self, step, steps):
+        before = [each for each in steps if each < step]
+        remedy = f"delete it to go on from {before[-1]}" if before else "there is none before it"
+        return (
+            f"checkpoint {self.folder / str(step)} is damaged, or of another configuration than config.json: {remedy}"
+        )

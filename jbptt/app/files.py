@@ -9,11 +9,12 @@ from typing import Any
 from jbptt.app.errors import UserError
 
 
-def write_atomically(path: Path, content: str) -> None:
-    """Writes a UTF-8 text file so that a killed program leaves the old one or the new one, never a part."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file (a text as UTF-8) so that a killed program leaves the old one or the new one, never a part."""
+    content = content.encode() if isinstance(content, str) else content
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -41,8 +42,7 @@ def read_config(run: Path) -> dict[str, Any]:
 def new_run_folder(out: Path | None, task: str) -> Path:
     """Makes the folder of a new run: `out`, or the next free runs/TASK-N. Raises UserError if it is not empty."""
     if out is None:
-        number = 1 + max((_number(path) for path in Path("runs").glob(f"{task}-*")), default=0)
-        out = Path("runs") / f"{task}-{number}"
+        return _next_run_folder(task)
     if (out / "config.json").exists():
         raise UserError(f"--out {out} holds a run already: add --resume to go on with it, or name another folder")
     if out.is_dir() and any(out.iterdir()):
@@ -54,6 +54,20 @@ def new_run_folder(out: Path | None, task: str) -> Path:
     if not os.access(out, os.W_OK):
         raise UserError(f"--out {out} cannot be written to: name another folder")
     return out
+
+
+def _next_run_folder(task):
+    number = 1 + max((_number(path) for path in Path("runs").glob(f"{task}-*")), default=0)
+    while True:  # until the number is ours: another run may be starting too
+        folder = Path("runs") / f"{task}-{number}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise UserError(f"{folder} cannot be made: {error.strerror}; name a folder with --out") from None
+        else:
+            return folder
 
 
 def existing_run_folder(out: Path | None, task: str) -> Path:

@@ -1,12 +1,13 @@
 """Pictures of a run."""
 
+import io
 import math
-import os
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from jbptt.app.errors import UserError
+from jbptt.app.files import write_atomically
 from jbptt.app.metrics import read_rows
 
 
@@ -30,7 +31,7 @@ def plot_losses(run: Path, bigram_nats: float | None = None) -> Path:
     axes.set(xlabel="step", ylabel="bits per character", title=str(run))
     axes.grid(alpha=0.3)
     axes.legend()
-    path, temporary = run / "loss.png", run / ".loss.png"
-    figure.savefig(temporary, dpi=120, format="png")
-    os.replace(temporary, path)
-    return path
+    image = io.BytesIO()
+    figure.savefig(image, dpi=120, format="png")
+    write_atomically(run / "loss.png", image.getvalue())
+    return run / "loss.png"

@@ -36,8 +36,8 @@ class Cell(NamedTuple):
     - `name`: what messages and tables call it.
     - `init(key, input_size, hidden_size, dtype=float32) -> params`: random parameters, a dict.
     - `initial_state(params, batch_shape) -> state`: zeros.
-    - `project(params, xs, *, vjp) -> zs`: all that needs no state, over the whole time axis at once
-      ([T, B, I] -> [T, B, G·H]).
+    - `project(params, xs, *, vjp) -> zs`: the input's products, over the whole time axis at once
+      ([T, B, I] -> [T, B, G·H]). The engine calls it first, so it also checks the parameters.
     - `step(params, state, z) -> (state, saved)`: one time step; z is None where there is no input.
     - `way_back(params) -> way_back`: what `step_vjp` needs of the parameters, made once before the way back (Wᵀ).
     - `step_vjp(way_back, kept, dstate) -> (dstate, dz)`: its δ: from ∂C/∂state after the step to ∂C/∂state
@@ -50,7 +50,7 @@ class Cell(NamedTuple):
     init: Callable[..., Params]
     initial_state: Callable[[Params, tuple[int, ...]], State]
     project: Callable[..., jax.Array]
-    step: Callable[[Params, State, jax.Array], tuple[State, Any]]
+    step: Callable[[Params, State, jax.Array | None], tuple[State, Any]]
     way_back: Callable[[Params], Params]
     step_vjp: Callable[[Params, Kept, State], tuple[State, jax.Array]]
     weight_vjp: Callable[[Params, Kept, jax.Array], Params]
@@ -83,7 +83,7 @@ def gated_cell(
         W = params["W"]
         return state_type(*[jnp.zeros((*batch_shape, W.shape[0]), W.dtype) for _ in state_type._fields])
 
-    def project(params, xs, *, vjp="manual"):
+    def project(params, xs, *, vjp):
         _check_gated(name, gates, per_unit, params)
         U = params["U"]
         if xs.shape[-1] != U.shape[0]:
@@ -143,12 +143,12 @@ def join(*gates: jax.Array) -> jax.Array:
 
 
 def _blocks(initializer, key, gates, shape, dtype):
-    return join(*[initializer(k, shape, jnp.float32).astype(dtype) for k in jax.random.split(key, gates)])
+    drawn_in = jnp.float64 if jnp.dtype(dtype) == jnp.float64 else jnp.float32  # no QR in bfloat16
+    return join(*[initializer(k, shape, drawn_in).astype(dtype) for k in jax.random.split(key, gates)])
 
 
 def _check_gated(name, gates, per_unit, params):
-    if not isinstance(params, dict) or not {"U", "W"} <= set(params):
-        raise ValueError(f"params must be a dict with at least 'U' and 'W', as the init of {name} makes it")
+    checks.keys("params", params, {"U", "W"}, {"b", *per_unit}, f"make it with the init of {name}")
     U, W = (checks.parameter(f"params['{key}']", params[key]) for key in "UW")
     if W.ndim != 2 or W.shape[1] != gates * W.shape[0]:
         raise ValueError(f"params['W'] must have shape [H, G·H] with G = {gates} for {name}, got {list(W.shape)}")

@@ -1,7 +1,7 @@
 """The simple recurrent network (Elman 1990), the cell of the lecture's SISO, SIMO and MIMO.
 
-zᵗ = U xᵗ + b         aᵗ = f(zᵗ + W aᵗ⁻¹)         h = a
-δᵗ = (∂Cᵗ/∂aᵗ + Wᵀ δᵗ⁺¹) ⊙ f′
+zᵗ = U xᵗ + W aᵗ⁻¹ + b         aᵗ = f(zᵗ)         h = a
+δᵗ = (∂cᵗ/∂aᵗ + Wᵀ δᵗ⁺¹) ⊙ f′(zᵗ)
 ∂C/∂W = Σ_t δᵗ (aᵗ⁻¹)ᵀ     ∂C/∂U = Σ_t δᵗ (xᵗ)ᵀ     ∂C/∂b = Σ_t δᵗ
 """
 

@@ -58,15 +58,18 @@ def _pointwise_vjp(params, kept, dstate):
     return LSTMState(jnp.zeros_like(dh), dc * f), join(delta_i, delta_f, delta_g, delta_o)
 
 
-def lstm_cell(*, bias: bool = True, forget_bias: float = 1.0) -> Cell:
+def lstm_cell(*, bias: bool = True, forget_bias: float | None = None) -> Cell:
     """Long short-term memory.
 
     - `bias`: whether `init` makes a "b".
-    - `forget_bias`: what `init` puts into b's forget block (Jozefowicz 2015); the forward adds nothing.
+    - `forget_bias`: what `init` puts into b's forget block, 1 if not given (Jozefowicz 2015); the forward adds nothing.
 
-    Parameters, gate blocks i, f, g, o: "U" [I, 4·H], "W" [H, 4·H], "b" [4·H]. State: h, c.
+    Parameters, gate blocks i, f, g, o: "U" [I, 4·H], "W" [H, 4·H], "b" [4·H]. State: h, c. Raises ValueError for a
+    forget bias without a bias.
     """
-    return _lstm_cell(bias, forget_bias)
+    if forget_bias is not None and not bias:
+        raise ValueError(f"forget_bias {forget_bias} has no bias to go into: leave it out, or leave out bias=False")
+    return _lstm_cell(bias, 1.0 if forget_bias is None else float(forget_bias))
 
 
 @lru_cache

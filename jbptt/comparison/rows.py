@@ -11,10 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from jbptt.cells.cell import Cell
-from jbptt.cells.elman import rnn, rnn_cell
-from jbptt.cells.gru import gru, gru_cell
-from jbptt.cells.lstm import lstm, lstm_cell
-from jbptt.feedforward.activations import relu, sigmoid
+from jbptt.cells.elman import rnn
+from jbptt.cells.table import CELLS
+from jbptt.feedforward.activations import sigmoid
 from jbptt.feedforward.layer import dense
 from jbptt.feedforward.losses import binary_cross_entropy, mse, softmax_cross_entropy
 from jbptt.feedforward.perceptron import mlp, mlp_init
@@ -42,19 +41,6 @@ class Row(NamedTuple):
 
     name: str
     build: Callable[[jax.Array, Sizes, Any], tuple[Callable, tuple]]
-
-
-CELLS: dict[str, Cell] = {
-    "rnn": rnn,
-    "rnn_sigmoid": rnn_cell(sigmoid),
-    "rnn_relu": rnn_cell(relu),
-    "rnn_nobias": rnn_cell(bias=False),
-    "lstm": lstm,
-    "lstm_nobias": lstm_cell(bias=False),
-    "gru": gru,
-    "gru_nobias": gru_cell(bias=False),
-}
-"""Every cell, by the name that tables and the command line use."""
 
 
 def randomised(key: jax.Array, params: Any, scale: float = 0.5) -> Any:

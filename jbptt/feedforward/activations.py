@@ -34,12 +34,14 @@ class Activation(NamedTuple):
 
 
 def check_activation(name: str, activation: Activation) -> None:
-    """Raises TypeError, naming the argument, for an activation without its f′."""
+    """Raises TypeError for an activation without its f′, ValueError for one that keeps neither a nor z."""
     if not isinstance(activation, Activation):
         raise TypeError(
             f"{name} must be a jbptt.Activation, which carries f′ too, got {activation!r}: "
             "use e.g. jbptt.tanh, or jbptt.Activation(name, f, prime)"
         )
+    if activation.keeps not in ("output", "input"):
+        raise ValueError(f"{name}.keeps must be 'output' or 'input', got {activation.keeps!r}")
 
 
 sigmoid = Activation("sigmoid", jax.nn.sigmoid, lambda a: a * (1 - a))

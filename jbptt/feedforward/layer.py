@@ -68,26 +68,25 @@ def _accumulator(array):
     return jnp.float32 if array.dtype.itemsize < 4 else array.dtype
 
 
-def check_layer(params: Params, params_name: str, x: jax.Array, x_name: str) -> None:
+def check_layer(params: Params, params_name: str, x: jax.Array, x_name: str, w: str = "w", b: str = "b") -> None:
     """Raises ValueError or TypeError, naming the argument, unless x w + b can be formed.
 
-    `x` may be a `jax.ShapeDtypeStruct`.
+    - `x`: an array or a `jax.ShapeDtypeStruct`.
+    - `w`, `b`: the keys of the weight and the bias.
     """
-    if not isinstance(params, dict) or "w" not in params or set(params) - {"w", "b"}:
-        got = f"keys {sorted(params)}" if isinstance(params, dict) else type(params).__name__
-        raise ValueError(f"{params_name} must be a dict with 'w' [I, O] and, for a bias, 'b' [O]; got {got}")
-    w = checks.parameter(f"{params_name}['w']", params["w"])
-    if w.ndim != 2:
-        raise ValueError(f"{params_name}['w'] must have shape [I, O], got {list(w.shape)}")
-    if x.ndim == 0 or x.shape[-1] != w.shape[0]:
-        raise ValueError(
-            f"{x_name} must have shape [..., I] with I = {w.shape[0]} as {params_name}['w'] has, got {list(x.shape)}"
-        )
-    checks.same_dtype(x_name, x, f"{params_name}['w']", w)
-    if "b" in params:
-        b = checks.parameter(f"{params_name}['b']", params["b"])
-        checks.shape(f"{params_name}['b']", b, "[O]", (w.shape[1],))
-        checks.same_dtype(f"{params_name}['b']", b, f"{params_name}['w']", w)
+    checks.keys(params_name, params, {w}, {b}, f"{w!r} is [I, O], and {b!r}, the bias, is [O]")
+    w_name, b_name = f"{params_name}[{w!r}]", f"{params_name}[{b!r}]"
+    weight = checks.parameter(w_name, params[w])
+    if weight.ndim != 2:
+        raise ValueError(f"{w_name} must have shape [I, O], got {list(weight.shape)}")
+    if x.ndim == 0 or x.shape[-1] != weight.shape[0]:
+        size = weight.shape[0]
+        raise ValueError(f"{x_name} must have shape [..., I] with I = {size} as {w_name} has, got {list(x.shape)}")
+    checks.same_dtype(x_name, x, w_name, weight)
+    if b in params:
+        bias = checks.parameter(b_name, params[b])
+        checks.shape(b_name, bias, "[O]", (weight.shape[1],))
+        checks.same_dtype(b_name, bias, w_name, weight)
 
 
 def _dense(params, x):

@@ -48,7 +48,8 @@ def mse(
 
     - `y`, `targets`: one shape, one dtype.
     - `weights`: broadcastable to that shape; 0 masks.
-    - `reduction`: "mean" is Σ w C / Σ w (0 if every weight is 0), "sum" is Σ w C, the lecture's c = Σ_t cᵗ.
+    - `reduction`: "mean" is Σ w C / Σ w (Σ w C where Σ w = 0, so 0 if every weight is 0); "sum" is Σ w C, the
+      lecture's c = Σ_t cᵗ.
     - `vjp`: "manual" or "auto".
 
     Returns a scalar. Raises ValueError for shapes that do not fit, TypeError for integers or mixed dtypes.
@@ -118,16 +119,17 @@ def softmax_cross_entropy(
     if logits.ndim == 0:
         raise ValueError("logits must have shape [..., K], got a scalar")
     targets, rows = checks.array("targets", targets), logits.shape[:-1]
+    row_weights = _weights(weights, rows, logits)
     if jnp.issubdtype(targets.dtype, jnp.integer):
         checks.shape("targets (integers)", targets, "[...]", rows)
-        _check_classes(targets, logits.shape[-1])
+        _check_classes(targets, weights, logits.shape[-1])
         if targets.dtype.itemsize < 4:
             targets = targets.astype(jnp.int32)  # uint8 cannot hold K = 256, which they are compared with
         cost = Cost(_class_ce, _class_ce_vjp)
     else:
         targets = _like_outputs(targets, logits, "logits")
         cost = Cost(_softmax_ce, _softmax_ce_vjp)
-    return _weighted(cost, reduction, logits, targets, _weights(weights, rows, logits), vjp)
+    return _weighted(cost, reduction, logits, targets, row_weights, vjp)
 
 
 def _softmax_ce(z, t):
@@ -141,13 +143,19 @@ def _softmax_ce_vjp(z, t, dcost):
 
 
 def _class_ce(z, classes):
-    log_y = jnp.take_along_axis(jax.nn.log_softmax(z), classes[..., None], axis=-1)[..., 0]
-    return jnp.where((classes >= 0) & (classes < z.shape[-1]), -log_y, jnp.nan)
+    index = jnp.clip(classes, 0, z.shape[-1] - 1)[..., None]
+    log_y = jnp.take_along_axis(jax.nn.log_softmax(z), index, axis=-1)[..., 0]
+    return -log_y * _one_for_a_class(z, classes)
 
 
 def _class_ce_vjp(z, classes, dcost):
     dz = jax.nn.softmax(z) - jax.nn.one_hot(classes, z.shape[-1], dtype=z.dtype)
-    return dcost[..., None] * dz, None  # an integer has no gradient
+    return (dcost * _one_for_a_class(z, classes))[..., None] * dz, None  # an integer has no gradient
+
+
+def _one_for_a_class(z, classes):
+    """1 for a class in 0..K-1; NaN for any other, so that the value and the gradient are NaN."""
+    return jnp.where((classes >= 0) & (classes < z.shape[-1]), 1, jnp.nan).astype(z.dtype)
 
 
 def _weighted(cost, reduction, y, t, weights, vjp):
@@ -181,7 +189,8 @@ def _loss_bwd(cost, reduction, residuals, dloss):
     y, t, normaliser = _existing(weights, y), _existing(weights, t), _normaliser(reduction, weights)
     dy, dt = cost.vjp(y, t, dloss * weights / normaliser)
     costs = cost.f(y, t)
-    baseline = jnp.zeros_like(dloss) if reduction == "sum" else jnp.sum(weights * costs) / normaliser
+    is_mean = (reduction == "mean") & (jnp.sum(weights) != 0)
+    baseline = jnp.where(is_mean, jnp.sum(weights * costs) / normaliser, 0)
     # dy and dt are 0 where w is; that they are constant there too is what a second derivative asks.
     dy, dt = jax.tree.map(lambda gradient: _existing(weights, gradient), (dy, dt))
     return dy, dt, dloss * (costs - baseline) / normaliser  # ∂(Σ w C / Σ w)/∂w = (C − loss) / Σ w
@@ -197,10 +206,14 @@ def _like_outputs(targets, outputs, outputs_name):
     return targets
 
 
-def _check_classes(classes, number):
-    if isinstance(classes, jax.core.Tracer) or classes.size == 0:
+def _check_classes(classes, weights, number):
+    if isinstance(classes, jax.core.Tracer) or isinstance(weights, jax.core.Tracer):
         return  # under jit, a class out of range makes the loss NaN
-    classes = np.asarray(classes)  # a constant inside jit is known, but what jnp computes of it there is not
+    # NumPy: a constant inside jit is known, but what jnp computes of it there is not.
+    classes = np.asarray(classes)
+    classes = classes if weights is None else classes[np.broadcast_to(np.asarray(weights) != 0, classes.shape)]
+    if classes.size == 0:
+        return
     if classes.min() < 0 or classes.max() >= number:
         raise ValueError(
             f"targets must be classes in 0..{number - 1}, as logits have K = {number}, "

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jbptt import checks
 from jbptt.cells.cell import Cell, State
 from jbptt.feedforward.activations import Activation, identity
+from jbptt.feedforward.layer import check_layer
 from jbptt.feedforward.perceptron import mlp, mlp_init
 from jbptt.recurrence.unrolling import check_cell, run_free, unroll
 
@@ -67,9 +68,10 @@ def siso(
     - `activation`: f of the output layer; the default gives the logits that the cross entropies take.
     - `state`, `vjp`: as in `unroll`.
 
-    Returns (state, y [B, O]). Raises what `unroll` raises.
+    Returns (state, y [B, O]). Raises ValueError for a length below 1, TypeError for one that is no int or for an
+    activation without its f′, and what `unroll` raises.
     """
-    state, _ = _single_input(cell, params, x, length, state, vjp)
+    state, _, _ = _single_input(cell, params, x, length, state, vjp)
     return state, _output(params, state.h, activation, vjp)
 
 
@@ -87,8 +89,8 @@ def simo(
 
     Returns (state, ys [T, B, O]).
     """
-    state, hs = _single_input(cell, params, x, length, state, vjp)
-    return state, _output(params, hs, activation, vjp)
+    state, first, others = _single_input(cell, params, x, length, state, vjp)
+    return state, _output(params, jnp.concatenate([first, others]), activation, vjp)
 
 
 def miso(
@@ -126,29 +128,26 @@ def mimo(
 
 
 def _single_input(cell, params, x, length, state, vjp):
+    """(state after the last step, h of the first step [1, B, H], of the others [T-1, B, H])"""
     checks.size("length", length)
     x = checks.floating("x", x, "cast it, or one-hot encode indices with jax.nn.one_hot")
     if x.ndim == 0:
         raise ValueError("x must have shape [B, I] (or [I] without a batch), got a scalar")
-    state, first = unroll(cell, _cell_params(params), x[None], state, vjp=vjp)  # [1, B, H]
-    state, rest = run_free(cell, params["cell"], length - 1, state, vjp=vjp)  # [T-1, B, H]
-    return state, jnp.concatenate([first, rest])
+    state, first = unroll(cell, _cell_params(params), x[None], state, vjp=vjp)
+    state, others = run_free(cell, params["cell"], length - 1, state, vjp=vjp)
+    return state, first, others
 
 
 def _cell_params(params):
-    if not isinstance(params, dict) or not {"cell", "V"} <= set(params):
-        raise ValueError("params must be a dict with 'cell' and 'V', as jbptt.network_init makes it")
+    checks.keys("params", params, {"cell", "V"}, {"c"}, "make it with jbptt.network_init")
     return params["cell"]
 
 
 def _output(params, h, activation, vjp):
+    output = {key: params[key] for key in ("V", "c") if key in params}
     V = checks.parameter("params['V']", params["V"])
     if V.ndim != 2 or V.shape[0] != h.shape[-1]:
         raise ValueError(f"params['V'] must have shape [H, O] with H = {h.shape[-1]}, got {list(V.shape)}")
-    checks.same_dtype("params['V']", V, "the cell's parameters", h)
-    if "c" in params:
-        c = checks.parameter("params['c']", params["c"])
-        checks.shape("params['c']", c, "[O]", (V.shape[1],))
-        checks.same_dtype("params['c']", c, "params['V']", V)
-    layer = {"w": V} | ({"b": params["c"]} if "c" in params else {})
+    check_layer(output, "params", h, "the cell's h", w="V", b="c")
+    layer = {"w": params["V"]} | ({"b": params["c"]} if "c" in params else {})
     return mlp([layer], h, activation=activation, vjp=vjp)

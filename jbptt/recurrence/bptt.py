@@ -2,9 +2,9 @@
 
     δᵗ = (∂cᵗ/∂aᵗ + Wᵀ δᵗ⁺¹) ⊙ f′(zᵗ)           ∂C/∂W = Σ_t δᵗ (aᵗ⁻¹)ᵀ
 
-No weight gradient is needed to go back in time. So the reverse scan carries ∂C/∂state alone, and the weight
-gradients are one product over all T·B rows after it; `jax.grad` of the forward scan adds a weight-sized
-product into its carry at every step instead.
+No weight gradient is needed to go back in time. So the reverse scan carries ∂C/∂state (and the room that δ is written
+into), and the weight gradients are one product over all T·B rows after it; `jax.grad` of the forward scan adds a
+weight-sized product into its carry at every step instead.
 """
 
 from typing import Any, NamedTuple
@@ -37,7 +37,7 @@ def _bptt_bwd(cell, length, residuals, cotangents):
     dstate, dhs = cotangents
     if hs.size == 0:  # no step or an empty batch: nothing but the state passes through
         return None, dstate, None
-    kept = Kept(jnp.concatenate([h_start[None], hs])[:-1], hs, saved)  # [T, B, H]
+    kept = Kept(jnp.concatenate([h_start[None], hs[:-1]]), hs, saved)  # [T, B, H]
     way_back = cell.way_back(params)
 
     def step_back(dstate, at_t):
@@ -60,7 +60,8 @@ def _scan_back(step_back, dstate, stacked, after):
     """
     one_step = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape[1:], array.dtype), stacked)
     _, dz = jax.eval_shape(step_back, dstate, one_step)
-    room = jnp.broadcast_to(lax.stop_gradient(after[(-1,) * after.ndim]), (after.shape[0], *dz.shape))
+    value = lax.stop_gradient(after[(-1,) * after.ndim]).astype(dz.dtype)
+    room = jnp.broadcast_to(value, (after.shape[0], *dz.shape))
 
     def step_into_room(carry, t_and_stacked):
         dstate, dzs = carry

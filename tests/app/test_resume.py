@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from jbptt.app import cli
+from jbptt.app import cli, training
 from jbptt.app.checkpoints import Checkpoints
 from jbptt.app.metrics import read_rows
 from jbptt.app.tasks.chars import model
@@ -42,8 +42,8 @@ def assert_same_run(one, other):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.fixture(scope="session")
-def uninterrupted(tmp_path_factory):
+@pytest.fixture(scope="package")
+def uninterrupted(tmp_path_factory, as_a_user_has_it):
     folder = tmp_path_factory.mktemp("uninterrupted")
     (folder / "text.txt").write_text(TEXT)
     assert cli.main([*options(str(folder / "text.txt")), "--out", str(folder / "whole")]) == 0
@@ -96,8 +96,18 @@ def test_killed_run_resumes_from_its_last_checkpoint(jbptt, text, here, whole):
             if json.loads(line).get("step", 0) >= STEPS // 2:
                 break
         process.kill()
+    assert Checkpoints(here / "process").latest_step() < STEPS
     assert jbptt("train", "chars", "--resume", "--out", "process")[0] == 0
     assert_same_run(here / "process", whole)
+
+
+def test_second_signal_does_what_it_always_did():
+    with training._signals() as caught:
+        signal.raise_signal(signal.SIGINT)
+        assert caught == [signal.SIGINT]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_second_signal_stops_at_once(text, here):

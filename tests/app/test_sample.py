@@ -1,6 +1,7 @@
 """`jbptt sample` goes on from a prime, the same for the same seed."""
 
 import json
+import shutil
 
 import pytest
 
@@ -9,8 +10,8 @@ from jbptt.app import cli
 from .conftest import LEARNS, TEXT
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory):
+@pytest.fixture(scope="package")
+def trained(tmp_path_factory, as_a_user_has_it):
     folder = tmp_path_factory.mktemp("learned")
     (folder / "text.txt").write_text(TEXT)
     assert cli.main(["train", "chars", str(folder / "text.txt"), *LEARNS, "--out", str(folder / "run")]) == 0
@@ -39,8 +40,14 @@ def test_json_and_a_single_checkpoint(jbptt, run):
     status, out, _ = jbptt("sample", "run/checkpoints/300", "--prime", "a", "--length", 7, "--json")
     result = json.loads(out)
     assert status == 0
-    assert result["checkpoint"] == "run/checkpoints/300"
+    assert result["checkpoint"].endswith("/run/checkpoints/300")
     assert result["prime"] == "a" and len(result["text"]) == 7
+
+
+def test_run_folder_with_a_number_for_a_name(jbptt, run, tmp_path, monkeypatch):
+    shutil.copytree(run, tmp_path / "7")
+    monkeypatch.chdir(tmp_path)
+    assert jbptt("sample", "7", "--prime", "a", "--length", 3)[0] == 0
 
 
 def test_length_one(jbptt, run):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from jbptt.comparison.rows import CELLS
+from jbptt.cells.table import CELLS
 
 from .conftest import LEARNS, SMALL
 

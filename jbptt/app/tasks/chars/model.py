@@ -17,7 +17,7 @@ import optax
 from jbptt.app.running_mean import RunningMean
 from jbptt.app.tasks.chars.settings import Settings
 from jbptt.cells.cell import Cell
-from jbptt.comparison.rows import CELLS
+from jbptt.cells.table import CELLS
 from jbptt.feedforward.layer import dense
 from jbptt.feedforward.losses import softmax_cross_entropy
 from jbptt.feedforward.perceptron import mlp_init
@@ -96,6 +96,7 @@ def logits(settings: Settings, params: dict, states: tuple, characters: jax.Arra
 def loss(settings: Settings, params: dict, states: tuple, inputs: jax.Array, targets: jax.Array):
     """(cross entropy in nats a character, states after)."""
     states, z = logits(settings, params, states, inputs)
+    z = z.astype(jnp.promote_types(z.dtype, jnp.float32))  # a mean of losses is not for bfloat16
     return softmax_cross_entropy(z, targets, vjp=settings.vjp), states
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,12 @@ from jbptt.app import training
 from jbptt.app.checkpoints import Checkpoints
 from jbptt.app.errors import UserError
 from jbptt.app.files import existing_run_folder, new_run_folder, read_config, write_atomically
-from jbptt.app.metrics import read_rows
 from jbptt.app.plots import plot_losses
 from jbptt.app.reporting import Reporter
 from jbptt.app.tasks.chars import model
 from jbptt.app.tasks.chars.corpus import Corpus, bigram_entropy, make_corpus, read_texts, standard_library, streams
 from jbptt.app.tasks.chars.settings import Settings
+from jbptt.cells.table import CELLS
 
 REPORTS, VALIDATIONS = 75, 5
 """How often a run reports its training loss, and validates and checkpoints."""
@@ -42,36 +43,30 @@ def train(texts: list[Path], given: dict[str, Any], out: Path | None, resume: bo
 
     Raises UserError for anything that the user can mend.
     """
+    settings, before, run = Settings(**given), None, None
     if resume:
         run = existing_run_folder(out, "chars")
         before = read_config(run)
-        settings, _ = _settings(run, before)
-        settings = _resumed(run, settings, given)
+        settings = _resumed(run, _settings(run, before), given)
         texts = texts or [Path(path) for path in before["texts"]]
-    else:
-        settings = Settings(**given)
     use_dtype(settings)
     text = read_texts(texts) if texts else standard_library()
     corpus = make_corpus(text, shortest=settings.batch * (settings.length + 1))
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    bigram = bigram_entropy(corpus)
-    config = {"task": "chars", "settings": settings._asdict(), "texts": [str(path) for path in texts]}
-    config |= {"text_sha256": digest, "bigram_nats": bigram, "vocabulary": corpus.vocabulary}
-    if resume:
-        if digest != before["text_sha256"]:
-            raise UserError(f"--text is not what {run} was trained on: give it that text, or start a new run")
-    else:
-        run = new_run_folder(out, "chars")
-    checkpoints = Checkpoints(run)
+    digest, bigram = hashlib.sha256(text.encode()).hexdigest(), bigram_entropy(corpus)
+    if before is not None and digest != before["text_sha256"]:
+        raise UserError(f"--text is not what {run} was trained on: give it that text, or start a new run")
     carry, start = model.init(settings, len(corpus.vocabulary)), 0
-    if resume and (latest := checkpoints.latest_step()) is not None:
-        carry, start = checkpoints.restore(latest, carry), latest
-    write_atomically(run / "config.json", json.dumps(config, indent=1))
-    _introduce(reporter, run, settings, corpus, bigram, carry.params, start)
-
-    outcome = training.train(_task(settings, corpus), carry, start, run, checkpoints, reporter)
+    run = new_run_folder(out, "chars") if run is None else run
+    with Checkpoints(run) as checkpoints:
+        if before is not None and (latest := checkpoints.latest_step()) is not None:
+            carry, start = checkpoints.restore(latest, carry), latest
+        config = {"task": "chars", "settings": settings._asdict(), "texts": [str(path) for path in texts]}
+        config |= {"text_sha256": digest, "bigram_nats": bigram, "vocabulary": corpus.vocabulary}
+        write_atomically(run / "config.json", json.dumps(config, indent=1))
+        _introduce(reporter, run, settings, corpus, bigram, carry.params, start)
+        outcome = training.train(_task(settings, corpus), carry, start, run, checkpoints, reporter)
     if outcome.interrupted:
-        command = f"jbptt train chars --resume --out {run}"
+        command = shlex.join(["jbptt", "train", "chars", "--resume", "--out", str(run)])
         reporter.say(
             "interrupted",
             f"interrupted at step {outcome.step}: checkpoint saved in {run}; go on with: {command}",
@@ -90,17 +85,20 @@ def sample(path: Path, prime: str, temperature: float, length: int, seed: int) -
 
     Returns {"checkpoint", "prime", "text"}. Raises UserError for anything that the user can mend.
     """
-    run, step = (path.parent.parent, int(path.name)) if path.name.isdecimal() else (path, None)
-    settings, vocabulary = _settings(run, read_config(run))
+    run, step = path, None
+    if path.absolute().parent.name == "checkpoints" and path.name.isdecimal():
+        run, step = path.absolute().parent.parent, int(path.name)
+    config = read_config(run)
+    settings = _settings(run, config)
     use_dtype(settings)
     if not (run / "checkpoints").is_dir():
         raise UserError(f"{run} has no checkpoint yet")
-    checkpoints = Checkpoints(run)
-    step = checkpoints.latest_step() if step is None else step
-    if step is None:
-        raise UserError(f"{run} has no checkpoint yet")
-    carry = checkpoints.restore(step, model.init(settings, len(vocabulary)))
-    text = generate(settings, carry.params, vocabulary, prime, temperature, length, seed)
+    with Checkpoints(run) as checkpoints:
+        step = checkpoints.latest_step() if step is None else step
+        if step is None:
+            raise UserError(f"{run} has no checkpoint yet")
+        carry = checkpoints.restore(step, model.init(settings, len(config["vocabulary"])))
+    text = generate(settings, carry.params, config["vocabulary"], prime, temperature, length, seed)
     return {"checkpoint": str(run / "checkpoints" / str(step)), "prime": prime, "text": text}
 
 
@@ -124,13 +122,19 @@ def use_dtype(settings: Settings) -> None:
         jax.config.update("jax_enable_x64", True)
 
 
-def _settings(run, config) -> tuple[Settings, str]:
-    try:
-        if missing := {"texts", "text_sha256", "vocabulary"} - set(config):
-            raise KeyError(*missing)
-        return Settings(**config["settings"]), str(config["vocabulary"])
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{run / 'config.json'} is not a character model's: {error}") from None
+def _settings(run, config) -> Settings:
+    """The settings in a run's config.json, every field of it checked."""
+    fields = {"texts": list, "text_sha256": str, "vocabulary": str, "settings": dict}
+    wrong = [name for name, kind in fields.items() if not isinstance(config.get(name), kind)]
+    if not wrong:
+        values, defaults = config["settings"], Settings()._asdict()
+        wrong = sorted(set(values) ^ set(defaults))
+        wrong += [name for name, default in defaults.items() if not isinstance(values.get(name), type(default))]
+    if not wrong and values["cell"] not in CELLS:
+        wrong = ["cell"]
+    if wrong:
+        raise UserError(f"{run / 'config.json'} is not what train wrote: look at {', '.join(map(repr, wrong))}")
+    return Settings(**values)
 
 
 def _resumed(run, settings: Settings, given) -> Settings:
@@ -186,18 +190,18 @@ def _introduce(reporter, run, settings, corpus, bigram, params, start):
 
 
 def _conclude(reporter, run, settings, corpus, bigram, params):
-    test = _evaluator(settings, corpus.test)(params)
-    validation = read_rows(run)[-1]["validation_nats"]
+    validation, test = (_evaluator(settings, split)(params) for split in (corpus.validation, corpus.test))
     prime = "def " if set("def ") <= set(corpus.vocabulary) else corpus.vocabulary[int(corpus.train[0])]
     text = generate(settings, params, corpus.vocabulary, prime, temperature=0.7, length=400, seed=settings.seed)
     write_atomically(run / "sample.txt", prime + text)
     plot = plot_losses(run, bigram)
+    more = shlex.join(["jbptt", "sample", str(run), "--prime", prime])
     bits = [nats / math.log(2) for nats in (validation, test, bigram)]
     reporter.say(
         "end",
         f"\nvalidation {validation:.4f} nats ({bits[0]:.3f} bits), test {test:.4f} nats ({bits[1]:.3f} bits), "
         f"bigram entropy {bigram:.4f} nats ({bits[2]:.3f} bits) a character\n\n{prime}{text}\n\n"
-        f"{plot}, {run / 'metrics.csv'}, {run / 'sample.txt'}; more text with: jbptt sample {run} --prime {prime!r}",
+        f"{plot}, {run / 'metrics.csv'}, {run / 'sample.txt'}; more text with: {more}",
         run=str(run),
         validation_nats=validation,
         validation_bits=bits[0],
