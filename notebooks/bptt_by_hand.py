@@ -241,7 +241,7 @@ check_twins("jbptt.mlp", partial(jbptt.mlp, activation=f), params, x)
 # %%
 show(lecture._single_input, "state, first")
 show(forward.forward, "def step", "return lax.scan")
-show(lecture.siso, "state, _ =")
+show(lecture.siso, "state, _, _ =")
 
 # %% [markdown]
 # **The derivation.** Unrolled, this is a multilayer perceptron, time for layers, whose layers share one matrix $W$. So
@@ -378,7 +378,7 @@ check_twins("jbptt.siso", siso, network_params(p), xs[1], state)
 # In the library, nothing changes but what the output layer is applied to: every $h$ instead of the last one.
 
 # %%
-show(lecture.simo, "state, hs =")
+show(lecture.simo, "state, first")
 
 # %% [markdown]
 # The two ways meet in one line of the way back. `dh` is $V^{\mathsf T} \delta^{o,t}$, from the output layer's own
