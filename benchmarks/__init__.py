@@ -1,1 +1,0 @@
-"""Measurements that anyone can run again: `python -m benchmarks.peers`. See NOTES.md."""
