@@ -9,12 +9,13 @@ Writes a CSV row for every contestant, cell, size and mode, see measuring/point.
 """
 
 import contextlib
+import os
 
 import click
 
 from benchmarks.contestants.roster import ROSTER
 from benchmarks.measuring import machine, options, results
-from benchmarks.measuring.point import Options, measure_point
+from benchmarks.measuring.point import Options, measure_point, summary
 from benchmarks.measuring.remote import Worker
 from benchmarks.problem import GRID, Sizes, random_problem
 
@@ -43,8 +44,10 @@ def main(cells, sizes, contestants, rounds, seconds, torch_process, out, resume,
     if quick:
         sizes, rounds, seconds = QUICK, 3, 1.0
     shared = machine.facts()
-    file = results.start("peers", out, resume, {name: shared[name] for name in ("device", "cores", "jax", "jbptt")})
+    file = results.start("peers", out, resume, {name: shared[name] for name in results.SAME})
     points = [(cell, size) for size in sizes for cell in cells]
+    if os.getloadavg()[0] > shared["cores"] / 2:
+        click.echo("The machine is at other work: PyTorch's threads wait for each other, and suffer most.", err=True)
     with contextlib.ExitStack() as stack:
         worker = stack.enter_context(Worker()) if torch_process == "own" else None
         for number, (cell, size) in enumerate(points, 1):
@@ -53,15 +56,8 @@ def main(cells, sizes, contestants, rounds, seconds, torch_process, out, resume,
             point_options = Options(rounds, seconds, product_size=256 if quick else 2048)
             rows = measure_point(random_problem(cell, size), contestants, worker, point_options)
             file.add([shared | {"torch_process": torch_process} | row for row in rows])
-            click.echo(f"[{number}/{len(points)}] {cell} {size}: {_summary(rows)}", err=True)
+            click.echo(f"[{number}/{len(points)}] {cell} {size}: {summary(rows)}", err=True)
     click.echo(file.path)
-
-
-def _summary(rows):
-    rows = [row for row in rows if row["mode"] == "gradients"]
-    timed = sorted((row["ms"], row["contestant"]) for row in rows if row["status"] == "timed")
-    others = [f"{row['contestant']} {row['status']}" for row in rows if row["status"] != "timed"]
-    return ", ".join([f"{name} {ms:.3g} ms" for ms, name in timed] + others)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ from benchmarks.problem import MODES, Problem, flops, reference
 
 
 class Precision(NamedTuple):
-    """- `dtype`: of weights, inputs and states. - `products`: what JAX's products may round to, None: its default."""
+    """- `dtype`: of weights, inputs and states.
+    - `products`: what JAX's products on a GPU may round to; None leaves its default, which for float32 is TF32.
+    """
 
     dtype: Any
     products: str | None
@@ -76,13 +78,25 @@ def measure_point(problem: Problem, names: list[str], torch_worker: Worker | Non
     return rows
 
 
+def summary(rows: list[Row]) -> str:
+    """One line for whoever watches: the times with gradients, and who has none."""
+    rows = [row for row in rows if row["mode"] == "gradients"]
+    timed = sorted((row["ms"], row["contestant"]) for row in rows if row["status"] == "timed")
+    others = [f"{row['contestant']} {row['status']}" for row in rows if row["status"] != "timed"]
+    return ", ".join([f"{name} {ms:.3g} ms" for ms, name in timed] + others)
+
+
 def _runner(name, problem, torch_worker, options):
     if name == TORCH:
         device = "cuda" if jax.default_backend() == "gpu" else "cpu"
         args = (problem, device, options.precision == "tf32")
         return torch_worker.hold(TorchRunner, *args) if torch_worker else TorchRunner(*args)
     contestant = ROSTER[name].build(problem.cell, jax.tree.map(jnp.asarray, problem.weights))
-    return JaxRunner(contestant, problem, PRECISIONS[options.precision].products)
+    return JaxRunner(contestant, problem, _products(options))
+
+
+def _products(options):
+    return PRECISIONS[options.precision].products if jax.default_backend() == "gpu" else None
 
 
 def _admit(make: Callable, expected: dict[str, np.ndarray], options: Options):
@@ -101,8 +115,8 @@ def _admit(make: Callable, expected: dict[str, np.ndarray], options: Options):
 
 
 def _peaks(torch_runner, options):
-    n, precision = options.product_size, PRECISIONS[options.precision]
-    peaks = {"peak_jax_gflops": jax_peak_gflops(precision.dtype, precision.products, n)}
+    n, dtype = options.product_size, PRECISIONS[options.precision].dtype
+    peaks = {"peak_jax_gflops": jax_peak_gflops(dtype, _products(options), n)}
     if torch_runner is not None:
         peaks["peak_torch_gflops"] = torch_runner.peak_gflops(n, REPEATS)
     return peaks

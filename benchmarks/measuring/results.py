@@ -1,4 +1,4 @@
-"""The CSV file: every change replaces the whole file at once, so that a killed run loses the current point and no more."""
+"""The CSV file: every change replaces the whole file at once. A killed run loses the current point and no more."""
 
 import csv
 import os
@@ -10,6 +10,9 @@ import click
 
 RESULTS = Path(__file__).parents[1] / "results"
 Row = dict[str, Any]
+
+SAME = ("device", "cores", "jax", "jbptt", "xla_flags")
+"""What a resumed run must share with its beginning."""
 
 
 class Results:

@@ -76,18 +76,20 @@ class JaxRunner:
 
     def _program(self, mode):
         if mode not in self._compiled:
-            function = self._contestant.function
             precision = jax.default_matmul_precision(self._precision) if self._precision else contextlib.nullcontext()
             with precision:
                 start = time.perf_counter()
-                if mode == "forward":
-                    program = jax.jit(lambda args: function(*args)).lower(self._args).compile()
-                else:
-                    both = jax.jit(value_and_gradients(function))
-                    program = both.lower(self._args, self._cotangents).compile()
+                program = jax.jit(self._function(mode)).lower(*self._inputs(mode)).compile()
                 self._compiled[mode] = program, time.perf_counter() - start
         return self._compiled[mode]
 
+    def _function(self, mode):
+        function = self._contestant.function
+        return value_and_gradients(function) if mode == "gradients" else lambda args: function(*args)
+
+    def _inputs(self, mode):
+        return (self._args, self._cotangents) if mode == "gradients" else (self._args,)
+
     def _call(self, mode):
         program, _ = self._program(mode)
-        return program(self._args) if mode == "forward" else program(self._args, self._cotangents)
+        return program(*self._inputs(mode))
