@@ -56,7 +56,7 @@ QUICK = (Sizes(12, 4, 8, 16), Sizes(8, 2, 16, 16))
 def main(contestants, sizes, rounds, seconds, budget, out, resume, quick):
     start = time.perf_counter()
     if quick:
-        sizes, rounds, seconds = QUICK, 2, 0.2
+        sizes, rounds, seconds = sizes or QUICK, 2, 0.2
     published, *around = sizes or (PUBLISHED, *AROUND)
     shared = machine.facts()
     file = results.start("gpu", out, resume, {name: shared[name] for name in results.SAME})

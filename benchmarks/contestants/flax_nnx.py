@@ -12,17 +12,18 @@ def build(cell: str, weights: Weights) -> Contestant:
     U, W, b = weights["U"], weights["W"], weights["b"]
     I, H = U.shape[0], W.shape[0]
     options = {"dtype": U.dtype, "param_dtype": U.dtype, "rngs": nnx.Rngs(0)}
+    zeros = {"recurrent_kernel_init": nnx.initializers.zeros_init()}  # its own default cannot make bfloat16
     note = ""
     if cell == "lstm":
-        network = nnx.OptimizedLSTMCell(I, H, **options)
+        network = nnx.OptimizedLSTMCell(I, H, **options, **zeros)
         input_bias, recurrent_bias = None, b
     elif cell == "gru":
-        network = nnx.GRUCell(I, H, **options)
+        network = nnx.GRUCell(I, H, **options, **zeros)
         network.dense_h = nnx.Linear(H, 3 * H, use_bias=True, **options)  # nnx's own has no bias inside the reset
         input_bias, recurrent_bias = b, jnp.concatenate([jnp.zeros(2 * H, b.dtype), weights["bn"]])
         note = "its recurrent layer given a bias [3·H], for the one inside the reset that nnx.GRUCell lacks"
     else:
-        network = nnx.SimpleCell(I, H, **options)
+        network = nnx.SimpleCell(I, H, **options, **zeros)
         input_bias, recurrent_bias = b, None
     rnn = nnx.RNN(network, time_major=True, return_carry=True, rngs=False)
     for layer, kernel, bias in ((network.dense_i, U, input_bias), (network.dense_h, W, recurrent_bias)):
