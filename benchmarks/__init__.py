@@ -1,0 +1,1 @@
+"""Benchmarks: ours against everybody, on equal weights, agreement first. See NOTES.md."""
