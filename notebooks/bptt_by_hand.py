@@ -62,7 +62,7 @@ from jbptt.cells import elman, gru, lstm
 from jbptt.comparison.pair import gradient_errors, leaf_errors
 from jbptt.feedforward import layer, losses, perceptron
 from jbptt.networks import lecture
-from jbptt.recurrence import bptt, forward, unrolling
+from jbptt.recurrence import bptt, forward
 
 jax.config.update("jax_enable_x64", True)
 
@@ -426,12 +426,14 @@ check_twins("jbptt.simo", simo, network_params(p), xs[1], state)
 # All else is as in SIMO; with the output at $T$ only (MISO, which completes the square) as in SISO.
 #
 # $U x^t$ waits for no state. So it is an ordinary layer, applied to all times at once before the recurrence begins, and
-# the engine hands that layer its $\delta^t$ of all times at once. The sum for $\partial C / \partial U$ is nothing
-# else than the layer's weight gradient.
+# after the way back that layer gets its $\delta^t$ of all times at once. The sum for $\partial C / \partial U$ is
+# nothing else than the layer's weight gradient.
 
 # %%
-show(unrolling.unroll, "zs = cell.project", "return recur")
-show(jbptt.rnn.project, "return dense")
+show(forward.forward_saving, "zs =")
+show(bptt._bptt_bwd, "dparams_of_inputs, dxs")
+show(jbptt.rnn.project)
+show(jbptt.rnn.project_vjp)
 show(lecture.miso, "state, _ =")
 show(lecture.mimo, "state, hs =")
 
@@ -441,14 +443,16 @@ check_deltas(n)
 check("∂C/∂U = Σ_t δᵗ (xᵗ)ᵀ", layer.weight_gradient(xs[1:], n.delta[1:]), n.dp["U"])
 
 # %% [markdown]
-# The library's own $\delta^t$ can be looked at too: it is the gradient by `zs`, the projected inputs.
+# The library's own $\delta^t$ can be looked at too: where the input's product is left out, it is the gradient by the
+# inputs.
 
 # %%
 zero = elman.RNNState(jnp.zeros((B, H)))
+unprojected = cell._replace(project=lambda params, zs: zs, project_vjp=lambda params, zs, dzs: ({}, dzs))
 
 
 def cost_of_zs(zs):
-    _, hs = bptt.recur(cell, None, {"U": p["U"], "W": p["W"]}, zero, zs, vjp="manual")
+    _, hs = bptt.recur(unprojected, None, {"W": p["W"]}, zero, zs, vjp="manual")
     return cost_at_every_time(f(hs @ p["V"]))
 
 

@@ -6,11 +6,12 @@ import sys
 import jax
 import jax.numpy as jnp
 import pytest
-from helpers import CELL_ROWS, ROWS_BY_NAME, SIZES, cotangent_patterns, twins
+from helpers import CELL_ROWS, ROWS_BY_NAME, SIZES, assert_gradients_match, cotangent_patterns, twins
 
 import jbptt
 from jbptt.cells.table import CELLS
 from jbptt.comparison.pair import value_and_gradients
+from jbptt.recurrence import forward
 
 every_cell = pytest.mark.parametrize("row", CELL_ROWS, ids=lambda row: row.name)
 
@@ -75,6 +76,24 @@ def test_program_does_not_grow_with_time(row):
         return sum(1 for _ in equations(traced(manual, args)))
 
     assert size(3) == size(30)
+
+
+@every_cell
+@pytest.mark.parametrize("cached, axes", [(0, 3), (forward.CACHED, 2)], ids=["large", "small"])
+def test_weights_beyond_the_caches_meet_the_inputs_at_once_and_others_step_by_step(row, cached, axes, monkeypatch):
+    monkeypatch.setattr(forward, "CACHED", cached)
+    fn, args = row.build(jax.random.key(0), SIZES, jnp.float64)
+
+    def auto(*args):  # a function of its own: JAX remembers what it traced of another
+        return fn(*args, vjp="auto")
+
+    products = [
+        e.outvars[0].aval.ndim
+        for e in equations(jax.make_jaxpr(auto)(*args).jaxpr)
+        if e.primitive.name == "dot_general"
+    ]
+    assert sorted(products) == [2, axes]  # h W, and x U
+    assert_gradients_match(twins(row)[0], auto, args)
 
 
 @pytest.mark.parametrize("name", ["siso", "simo"])

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jbptt import checks
-from jbptt.feedforward.layer import bias_gradient, dense, weight_gradient
+from jbptt.feedforward.layer import bias_gradient, times_transposed, weight_gradient
 
 Params = dict[str, jax.Array]
 State = Any
@@ -36,8 +36,10 @@ class Cell(NamedTuple):
     - `name`: what messages and tables call it.
     - `init(key, input_size, hidden_size, dtype=float32) -> params`: random parameters, a dict.
     - `initial_state(params, batch_shape) -> state`: zeros.
-    - `project(params, xs, *, vjp) -> zs`: the input's products, over the whole time axis at once
-      ([T, B, I] -> [T, B, G·H]). The engine calls it first, so it also checks the parameters.
+    - `check(params, x)`: raises ValueError or TypeError unless x, [..., I], fits these parameters.
+    - `project(params, xs) -> zs`: what needs no state, the input's product: [..., I] -> [..., G·H], for one step or
+      for the whole time axis at once.
+    - `project_vjp(params, xs, dzs) -> (dparams, dxs)`: its way back; only the entries of `params` that it uses.
     - `step(params, state, z) -> (state, saved)`: one time step; z is None where there is no input.
     - `way_back(params) -> way_back`: what `step_vjp` needs of the parameters, made once before the way back (Wᵀ).
     - `step_vjp(way_back, kept, dstate) -> (dstate, dz)`: its δ: from ∂C/∂state after the step to ∂C/∂state
@@ -49,7 +51,9 @@ class Cell(NamedTuple):
     name: str
     init: Callable[..., Params]
     initial_state: Callable[[Params, tuple[int, ...]], State]
-    project: Callable[..., jax.Array]
+    check: Callable[[Params, jax.Array], None]
+    project: Callable[[Params, jax.Array], jax.Array]
+    project_vjp: Callable[[Params, jax.Array, jax.Array], tuple[Params, jax.Array]]
     step: Callable[[Params, State, jax.Array | None], tuple[State, Any]]
     way_back: Callable[[Params], Params]
     step_vjp: Callable[[Params, Kept, State], tuple[State, jax.Array]]
@@ -83,13 +87,18 @@ def gated_cell(
         W = params["W"]
         return state_type(*[jnp.zeros((*batch_shape, W.shape[0]), W.dtype) for _ in state_type._fields])
 
-    def project(params, xs, *, vjp):
+    def check(params, x):
         _check_gated(name, gates, per_unit, params)
         U = params["U"]
-        if xs.shape[-1] != U.shape[0]:
-            raise ValueError(f"xs must have I = {U.shape[0]} features as params['U'] has, got {list(xs.shape)}")
-        checks.same_dtype("xs", xs, "params['U']", U)
-        return dense({"w": U}, xs, vjp=vjp)
+        if x.shape[-1] != U.shape[0]:
+            raise ValueError(f"xs must have I = {U.shape[0]} features as params['U'] has, got {list(x.shape)}")
+        checks.same_dtype("xs", x, "params['U']", U)
+
+    def project(params, xs):
+        return jnp.dot(xs, params["U"])
+
+    def project_vjp(params, xs, dzs):
+        return {"U": weight_gradient(xs, dzs)}, times_transposed(dzs, params["U"])  # Σ_t δᵗ (xᵗ)ᵀ, Uᵀ δᵗ
 
     def step(params, state, z):
         hW = jnp.dot(state.h, params["W"])
@@ -111,7 +120,7 @@ def gated_cell(
         db = {"b": bias_gradient(dzs)} if "b" in params else {}
         return {"W": dW} | db | pointwise_weight_vjp(params, kept, dzs)
 
-    return Cell(name, init, initial_state, project, step, way_back, step_vjp, weight_vjp)
+    return Cell(name, init, initial_state, check, project, project_vjp, step, way_back, step_vjp, weight_vjp)
 
 
 def gated_init(gates: int, *, bias: bool) -> Callable[..., Params]:

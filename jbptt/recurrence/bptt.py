@@ -19,21 +19,22 @@ from jbptt.recurrence.forward import forward, forward_saving
 
 
 class Residuals(NamedTuple):
-    """What the way back needs: the weights, h before the first step, every h, and what every step saved."""
+    """What the way back needs: weights and inputs, h before the first step, every h, and what every step saved."""
 
     params: Params
+    xs: jax.Array | None
     h_start: jax.Array
     hs: jax.Array
     saved: Any
 
 
-def _bptt_fwd(cell, length, params, state, zs):
-    final, (hs, saved) = forward_saving(cell, length, params, state, zs)
-    return (final, hs), Residuals(params, state.h, hs, saved)
+def _bptt_fwd(cell, length, params, state, xs):
+    final, (hs, saved) = forward_saving(cell, length, params, state, xs)
+    return (final, hs), Residuals(params, xs, state.h, hs, saved)
 
 
 def _bptt_bwd(cell, length, residuals, cotangents):
-    params, h_start, hs, saved = residuals
+    params, xs, h_start, hs, saved = residuals
     dstate, dhs = cotangents
     if hs.size == 0:  # no step or an empty batch: nothing but the state passes through
         return None, dstate, None
@@ -46,9 +47,9 @@ def _bptt_bwd(cell, length, residuals, cotangents):
         return cell.step_vjp(way_back, kept, dstate)
 
     dstate, dzs = _scan_back(step_back, dstate, (kept, dhs), after=hs)
-    dparams = cell.weight_vjp(params, kept, dzs)
-    unused_by_step = {name: None for name in params if name not in dparams}
-    return dparams | unused_by_step, dstate, dzs if length is None else None
+    dparams_of_inputs, dxs = ({}, None) if xs is None else cell.project_vjp(params, xs, dzs)
+    dparams = cell.weight_vjp(params, kept, dzs) | dparams_of_inputs
+    return {name: dparams.get(name) for name in params}, dstate, dxs  # None: a weight of inputs that there were not
 
 
 def _scan_back(step_back, dstate, stacked, after):
@@ -75,4 +76,4 @@ def _scan_back(step_back, dstate, stacked, after):
 
 
 recur = HandDerived(forward, _bptt_fwd, _bptt_bwd, static=2)
-"""recur(cell, length, params, state, zs, vjp=...) -> (state, hs): `forward` with both backward passes."""
+"""recur(cell, length, params, state, xs, vjp=...) -> (state, hs): `forward` with both backward passes."""

@@ -30,8 +30,8 @@ def unroll(
     xs = checks.floating("xs", xs, "cast it, or one-hot encode indices with jax.nn.one_hot")
     if xs.ndim < 2:
         raise ValueError(f"xs must have shape [T, B, I] (or [T, I] without a batch), got {list(xs.shape)}")
-    zs = cell.project(params, xs, vjp=vjp)
-    return recur(cell, None, params, start_state(cell, params, xs.shape[1:-1], state), zs, vjp=vjp)
+    cell.check(params, xs)
+    return recur(cell, None, params, start_state(cell, params, xs.shape[1:-1], state), xs, vjp=vjp)
 
 
 def run_free(cell: Cell, params: Params, length: int, state: State, *, vjp: str = "manual") -> tuple[State, jax.Array]:
