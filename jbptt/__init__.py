@@ -1,9 +1,34 @@
 """Recurrent networks in JAX as pure functions, with backpropagation through time derived by hand."""
 
-from jbptt.cells.cell import Cell as Cell, Kept as Kept, gated_cell as gated_cell, gated_init as gated_init
-from jbptt.cells.elman import RNNState as RNNState, rnn as rnn, rnn_cell as rnn_cell
+from jbptt.cells.cell import Cell as Cell, Kept as Kept
+from jbptt.cells.clockwork import (
+    ClockworkState as ClockworkState,
+    clockwork as clockwork,
+    clockwork_cell as clockwork_cell,
+)
+from jbptt.cells.elman import RNNState as RNNState, irnn as irnn, rnn as rnn, rnn_cell as rnn_cell
+from jbptt.cells.gated import gated_cell as gated_cell, gated_init as gated_init
 from jbptt.cells.gru import GRUState as GRUState, gru as gru, gru_cell as gru_cell
-from jbptt.cells.lstm import LSTMState as LSTMState, lstm as lstm, lstm_cell as lstm_cell
+from jbptt.cells.gru_reset_before import (
+    gru_reset_before as gru_reset_before,
+    gru_reset_before_cell as gru_reset_before_cell,
+    mgu as mgu,
+    mgu_cell as mgu_cell,
+)
+from jbptt.cells.indrnn import indrnn as indrnn, indrnn_cell as indrnn_cell
+from jbptt.cells.lstm import LSTM_VARIANTS as LSTM_VARIANTS, lstm as lstm, lstm_cell as lstm_cell
+from jbptt.cells.lstm_depth_gated import (
+    DepthGatedState as DepthGatedState,
+    lstm_depth_gated as lstm_depth_gated,
+    lstm_depth_gated_cell as lstm_depth_gated_cell,
+)
+from jbptt.cells.lstm_layer_norm import (
+    lstm_layer_norm as lstm_layer_norm,
+    lstm_layer_norm_cell as lstm_layer_norm_cell,
+)
+from jbptt.cells.lstm_pair import LSTMGatesState as LSTMGatesState, LSTMState as LSTMState
+from jbptt.cells.lstm_projected import lstm_projected as lstm_projected, lstm_projected_cell as lstm_projected_cell
+from jbptt.cells.slstm import SLSTMState as SLSTMState, slstm as slstm, slstm_cell as slstm_cell
 from jbptt.comparison.pair import Report as Report, compare as compare
 from jbptt.feedforward.activations import (
     Activation as Activation,

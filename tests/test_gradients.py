@@ -16,6 +16,7 @@ from helpers import (
     assert_gradients_match,
     cast,
     cotangent_patterns,
+    floats,
     quick_jit,
     twins,
 )
@@ -27,6 +28,9 @@ from jbptt.hand_derived import HAND_DERIVED
 
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 every_cell = pytest.mark.parametrize("row", CELL_ROWS, ids=lambda row: row.name)
+OF_FOUR_UNITS = ("rnn_heads", "slstm", "clockwork", "lstm_layer_norm")
+"""Four parts of one unit each; and one unit or two that are normalised are constants, with gradients of rounding."""
+BATCHED = ["rnn", "clockwork", "lstm", "lstm_depth_gated", "slstm", "gru", "siso", "simo", "miso", "mimo"]
 
 
 @every_row
@@ -46,13 +50,12 @@ def test_lower_precision(row):
         _, _, args = twins(row, dtype=dtype)
         cotangents = cotangent_patterns(auto, args)["all outputs"]
         got = manual(args, cotangents)
-        assert {leaf.dtype for leaf in jax.tree.leaves(got)} == {jnp.dtype(dtype)}
+        assert {leaf.dtype for leaf in floats(got)} == {jnp.dtype(dtype)}
         expected = reference(cast(args, jnp.float64), cast(cotangents, jnp.float64))
         assert_close(got, expected, TOLERANCE[jnp.dtype(dtype).name], dtype.__name__)
-        differentiable = [leaf for leaf in jax.tree.leaves(args) if jnp.issubdtype(leaf.dtype, jnp.floating)]
         gradients = jax.tree.leaves(got["gradient"])
-        assert [leaf.shape for leaf in gradients] == [leaf.shape for leaf in differentiable]
-        assert all(np.count_nonzero(leaf) > leaf.size / 2 for leaf in gradients)
+        assert [leaf.shape for leaf in gradients] == [leaf.shape for leaf in floats(args)]
+        assert all(np.count_nonzero(leaf) > leaf.size / 4 for leaf in gradients)
 
 
 @pytest.mark.parametrize("edge", [{"T": 1}, {"B": 1}, {"I": 1, "H": 1, "O": 1}, {"T": 0}, {"B": 0}], ids=str)
@@ -60,17 +63,19 @@ def test_lower_precision(row):
 def test_edge_sizes(row, edge):
     if edge == {"T": 0} and row.name in ("siso", "simo"):
         pytest.skip("a single input needs one step at least: test_bad_input.py has the error")
+    if edge.get("H") == 1 and row.name in OF_FOUR_UNITS:
+        edge = edge | {"H": 4}
     manual, auto, args = twins(row, SIZES._replace(**edge))
     assert_gradients_match(manual, auto, args)
 
 
 @pytest.mark.parametrize("batch", [(), (2, 3)], ids=str)
-@pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "siso", "simo", "miso", "mimo"])
+@pytest.mark.parametrize("name", BATCHED)
 def test_batch_axes(name, batch):
     manual, auto, (params, x, state) = twins(ROWS_BY_NAME[name], SIZES._replace(B=int(np.prod(batch))))
     time_axes = x.shape[: x.ndim - 2]
     x = x.reshape(*time_axes, *batch, SIZES.I)
-    state = jax.tree.map(lambda leaf: leaf.reshape(*batch, SIZES.H), state)
+    state = jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), state)
     assert_gradients_match(manual, auto, (params, x, state))
     final, _ = jax.eval_shape(manual, params, x, state)
     assert final.h.shape == (*batch, SIZES.H)
@@ -103,7 +108,7 @@ def test_no_steps_leave_the_state_as_it_was(row):
     manual, _, (params, xs, state) = twins(row, SIZES._replace(T=0))
     final, hs = manual(params, xs, state)
     assert_close(final, state, tolerance=0)
-    assert hs.shape == (0, SIZES.B, SIZES.H)
+    assert hs.shape == (0, *state.h.shape)
 
 
 def test_every_hand_derived_function_has_a_row(monkeypatch):

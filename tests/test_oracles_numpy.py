@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_loops
 import pytest
-from helpers import CELL_ROWS, ROWS_BY_NAME, SIZES, assert_close, to_numpy, twins
+from helpers import CELL_ROWS, ROWS_BY_NAME, SIZES, assert_close, floats, to_numpy, twins
 from jax.test_util import check_grads
 
 import jbptt
@@ -85,16 +85,17 @@ def assert_gradients_are_slopes(row, sizes, seeds, order):
     """
     manual, _, args = twins(row, sizes)
     structure = jax.tree.structure(args)
-    floats = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(args)]
+    are_floats = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(args)]
 
     @jax.jit
     def of_leaves(values, integers):
         values, integers = iter(values), iter(integers)
-        return manual(*structure.unflatten([next(values if is_float else integers) for is_float in floats]))
+        outputs = manual(*structure.unflatten([next(values if is_float else integers) for is_float in are_floats]))
+        return floats(outputs)
 
     for seed in seeds:
         _, _, args = twins(row, sizes, seed=seed)
-        leaves = list(zip(floats, jax.tree.leaves(args), strict=True))
+        leaves = list(zip(are_floats, jax.tree.leaves(args), strict=True))
         values = [jnp.where(leaf == 0, jnp.ones_like(leaf) / 2, leaf) for is_float, leaf in leaves if is_float]
         integers = [leaf for is_float, leaf in leaves if not is_float]
         of_values = partial(lambda integers, *values: of_leaves(values, integers), integers)

@@ -78,7 +78,7 @@ def test_program_does_not_grow_with_time(row):
     assert size(3) == size(30)
 
 
-@every_cell
+@pytest.mark.parametrize("row", [ROWS_BY_NAME[name] for name in ("rnn", "lstm", "gru")], ids=lambda row: row.name)
 @pytest.mark.parametrize("cached, axes", [(0, 3), (forward.CACHED, 2)], ids=["large", "small"])
 def test_weights_beyond_the_caches_meet_the_inputs_at_once_and_others_step_by_step(row, cached, axes, monkeypatch):
     monkeypatch.setattr(forward, "CACHED", cached)
@@ -150,28 +150,41 @@ def test_a_cell_as_a_static_argument_traces_once():
     assert traces == ["gru"]
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        jbptt.rnn_cell,
-        jbptt.lstm_cell,
-        jbptt.gru_cell,
-        lambda: jbptt.rnn_cell(jbptt.relu, bias=False),
-        lambda: jbptt.lstm_cell(forget_bias=0.5),
-        lambda: jbptt.gru_cell(bias=False),
-    ],
-    ids=["rnn", "lstm", "gru", "rnn_relu", "lstm_forget_bias", "gru_nobias"],
-)
+MAKERS = {
+    "rnn": jbptt.rnn_cell,
+    "rnn_relu": lambda: jbptt.rnn_cell(jbptt.relu, bias=False),
+    "rnn_heads": lambda: jbptt.rnn_cell(heads=2),
+    "indrnn": jbptt.indrnn_cell,
+    "clockwork": lambda: jbptt.clockwork_cell([1, 3]),
+    "lstm": jbptt.lstm_cell,
+    "lstm_forget_bias": lambda: jbptt.lstm_cell(forget_bias=0.5),
+    "lstm_peepholes": lambda: jbptt.lstm_cell(peepholes="io", forget_gate=False),
+    "lstm_depth_gated": lambda: jbptt.lstm_depth_gated_cell(3),
+    "lstm_projected": lambda: jbptt.lstm_projected_cell(3),
+    "lstm_layer_norm": jbptt.lstm_layer_norm_cell,
+    "slstm": lambda: jbptt.slstm_cell(heads=2),
+    "gru": jbptt.gru_cell,
+    "gru_nobias": lambda: jbptt.gru_cell(bias=False),
+    "gru_reset_before": jbptt.gru_reset_before_cell,
+    "mgu": jbptt.mgu_cell,
+}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_makers_return_the_same_cell(make):
     assert make() is make()
     assert hash(make()) == hash(make())
 
 
 def test_constants_are_what_the_makers_return():
-    assert (jbptt.rnn, jbptt.lstm, jbptt.gru) == (jbptt.rnn_cell(), jbptt.lstm_cell(), jbptt.gru_cell())
-    assert jbptt.rnn is jbptt.rnn_cell(jbptt.tanh) is jbptt.rnn_cell(activation=jbptt.tanh, bias=True)
-    assert jbptt.lstm is jbptt.lstm_cell(bias=True, forget_bias=1.0)
-    assert jbptt.gru is jbptt.gru_cell(bias=True)
+    for name in ("rnn", "lstm", "gru", "indrnn", "clockwork", "slstm", "mgu"):
+        assert getattr(jbptt, name) is getattr(jbptt, f"{name}_cell")()
+    for name in ("gru_reset_before", "lstm_depth_gated", "lstm_projected", "lstm_layer_norm"):
+        assert getattr(jbptt, name) is getattr(jbptt, f"{name}_cell")()
+    assert jbptt.rnn is jbptt.rnn_cell(activation=jbptt.tanh, bias=True, heads=1)
+    assert jbptt.lstm is jbptt.lstm_cell(bias=True, forget_bias=1.0, heads=1) is jbptt.LSTM_VARIANTS["NP"]
+    assert jbptt.LSTM_VARIANTS["V"] is jbptt.lstm_cell(peepholes="ifo")
+    assert jbptt.gru is jbptt.gru_cell(bias=True, heads=1)
     assert len(set(CELLS.values())) == len(CELLS)
 
 

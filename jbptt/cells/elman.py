@@ -11,28 +11,47 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jbptt.cells.cell import Cell, gated_cell, gated_init
-from jbptt.feedforward.activations import Activation, check_activation, tanh
+from jbptt.cells.cell import Cell, Params, check_init
+from jbptt.cells.gated import gated_cell, gated_init
+from jbptt.cells.products import block_diagonal
+from jbptt.feedforward.activations import Activation, check_activation, relu, tanh
 
 
 class RNNState(NamedTuple):
     h: jax.Array
 
 
-def rnn_cell(activation: Activation = tanh, *, bias: bool = True) -> Cell:
+def rnn_cell(activation: Activation = tanh, *, bias: bool = True, heads: int = 1) -> Cell:
     """The simple recurrent cell.
 
     - `activation`: f, a `jbptt.Activation`.
     - `bias`: whether `init` makes a "b".
+    - `heads`: W is block-diagonal, so many blocks; H must be a multiple.
 
-    Parameters: "U" [I, H], "W" [H, H], "b" [H]. Raises TypeError for an activation without its f′.
+    Parameters: "U" [I, H], "W" [H, H] (with heads: [heads, H/heads, H/heads]), "b" [H]. State: h. Raises TypeError for
+    an activation without its f′.
     """
     check_activation("activation", activation)
-    return _rnn_cell(activation, bias)
+    return _rnn_cell(activation, bool(bias), block_diagonal(heads))
 
 
 @lru_cache
-def _rnn_cell(activation, bias):
+def _rnn_cell(activation, bias, product):
+    pointwise, pointwise_vjp = rnn_pair(activation)
+    return gated_cell(
+        f"rnn_{activation.name}" if activation is not tanh else "rnn",
+        gates=1,
+        state_type=RNNState,
+        init=gated_init(1, bias=bias, product=product),
+        pointwise=pointwise,
+        pointwise_vjp=pointwise_vjp,
+        product=product,
+        reference="Elman 1990",
+    )
+
+
+def rnn_pair(activation: Activation):
+    """(pointwise, pointwise_vjp) of h = f(z + h W), for `gated_cell`."""
     keeps_output = activation.keeps == "output"
 
     def pointwise(params, z, hW, state):
@@ -41,17 +60,20 @@ def _rnn_cell(activation, bias):
         return RNNState(activation(z)), saved
 
     def pointwise_vjp(params, kept, dstate):
-        delta = dstate.h * activation.prime(kept.h if keeps_output else kept.saved)
-        return RNNState(jnp.zeros_like(delta)), delta
+        return RNNState(None), dstate.h * activation.prime(kept.h if keeps_output else kept.saved)
 
-    return gated_cell(
-        f"rnn_{activation.name}" if activation is not tanh else "rnn",
-        gates=1,
-        state_type=RNNState,
-        init=gated_init(1, bias=bias),
-        pointwise=pointwise,
-        pointwise_vjp=pointwise_vjp,
-    )
+    return pointwise, pointwise_vjp
 
 
 rnn = rnn_cell()
+
+
+def _irnn_init(key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:
+    """U normal with deviation 0.001, W the identity, b zero."""
+    check_init(input_size, hidden_size, dtype)
+    U = 0.001 * jax.random.normal(key, (input_size, hidden_size), jnp.float32)
+    return {"U": U.astype(dtype), "W": jnp.eye(hidden_size, dtype=dtype), "b": jnp.zeros(hidden_size, dtype)}
+
+
+irnn = rnn_cell(relu)._replace(name="irnn", init=_irnn_init, reference="Le 2015")
+"""The simple recurrent cell of rectified linear units that starts from the identity: W = 1, b = 0, and U small."""

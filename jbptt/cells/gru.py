@@ -19,7 +19,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jbptt.cells.cell import Cell, Params, blocks, gated_cell, gated_init, join
+from jbptt.cells.cell import Cell, blocks, join
+from jbptt.cells.gated import gated_cell, gated_init
+from jbptt.cells.products import block_diagonal
 from jbptt.feedforward.activations import sigmoid, tanh
 from jbptt.feedforward.layer import bias_gradient
 
@@ -55,44 +57,43 @@ def _pointwise_vjp(params, kept, dstate):
     return GRUState(dh * u), join(delta_r, delta_u, delta_n)
 
 
-def _recurrent_delta(kept, dz):
-    delta_r, delta_u, delta_n = blocks(dz, 3)
+def _recurrent_delta(params, kept, delta):
+    delta_r, delta_u, delta_n = blocks(delta, 3)
     return join(delta_r, delta_u, delta_n * kept.saved.r)
 
 
-def _pointwise_weight_vjp(params, kept, dzs):
-    delta_n = blocks(dzs, 3)[2]
+def _pointwise_weight_vjp(params, kept, deltas):
+    delta_n = blocks(deltas, 3)[2]
     return {"bn": bias_gradient(delta_n * kept.saved.r)} if "bn" in params else {}
 
 
-def gru_cell(*, bias: bool = True) -> Cell:
+def gru_cell(*, bias: bool = True, heads: int = 1) -> Cell:
     """The gated recurrent unit, reset after the product.
 
     - `bias`: whether `init` makes "b" and "bn".
+    - `heads`: W is block-diagonal, so many blocks; H must be a multiple.
 
-    Parameters, gate blocks r, u, n: "U" [I, 3·H], "W" [H, 3·H], "b" [3·H], "bn" [H], the candidate's recurrent bias.
+    Parameters, gate blocks r, u, n: "U" [I, 3·H], "W" [H, 3·H] (with heads: [heads, H/heads, 3·H/heads]), "b" [3·H],
+    "bn" [H], the candidate's recurrent bias. State: h.
     """
-    return _gru_cell(bias)
+    return _gru_cell(bool(bias), block_diagonal(heads))
 
 
 @lru_cache
-def _gru_cell(bias):
-    plain_init = gated_init(3, bias=bias)
-
-    def init(key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:
-        params = plain_init(key, input_size, hidden_size, dtype)
-        return params | {"bn": jnp.zeros(hidden_size, dtype)} if bias else params
-
+def _gru_cell(bias, product):
+    others = {"bn": (1,)}
     return gated_cell(
         "gru",
         gates=3,
         state_type=GRUState,
-        init=init,
+        init=gated_init(3, bias=bias, product=product, others=others if bias else {}),
         pointwise=_pointwise,
         pointwise_vjp=_pointwise_vjp,
         recurrent_delta=_recurrent_delta,
         pointwise_weight_vjp=_pointwise_weight_vjp,
-        per_unit=("bn",),
+        product=product,
+        others=others,
+        reference="Cho 2014, Chung 2014",
     )
 
 

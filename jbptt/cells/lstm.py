@@ -1,6 +1,6 @@
-"""Long short-term memory (Hochreiter and Schmidhuber 1997, with the forget gate of Gers 2000).
+"""Long short-term memory (Hochreiter and Schmidhuber 1997, with the forget gate of Gers 2000), and its variants.
 
-    (zi, zf, zg, zo) = x U + b + h W
+    (zi, zf, zg, zo) = x U + b + h⁻ W
     i = σ(zi)   f = σ(zf)   g = tanh(zg)   o = σ(zo)
     c = f ⊙ c⁻ + i ⊙ g      h = o ⊙ tanh(c)          (c⁻ is the cell state before the step)
 
@@ -11,80 +11,121 @@ Backward, from dh and dc (∂C/∂h and ∂C/∂c after the step):
     δg = dc ⊙ i ⊙ (1 − g²)         δo = dh ⊙ tanh(c) ⊙ o (1 − o)
     dc⁻ = dc ⊙ f                   dh⁻ = Wᵀ δ
     ∂C/∂W = Σ_t δᵗ (hᵗ⁻¹)ᵀ         ∂C/∂U = Σ_t δᵗ (xᵗ)ᵀ         ∂C/∂b = Σ_t δᵗ
+
+Peepholes (Gers and Schmidhuber 2000) let gates see the cell state: zi and zf gain pi ⊙ c⁻ and pf ⊙ c⁻, zo gains
+po ⊙ c, the new one. Backward, dc gains po ⊙ δo before δi, δf and δg are formed, dc⁻ gains pi ⊙ δi + pf ⊙ δf, and
+
+    ∂C/∂pi = Σ_t δiᵗ ⊙ cᵗ⁻¹        ∂C/∂pf = Σ_t δfᵗ ⊙ cᵗ⁻¹        ∂C/∂po = Σ_t δoᵗ ⊙ cᵗ
+
+A gate that is left out is 1 and has neither weights nor δ. A coupled forget gate is f = 1 − i, so that
+δi = dc ⊙ (g − c⁻) ⊙ i (1 − i). An activation that is left out is the identity, and its derivative 1.
+
+Full gate recurrence: (zi, zf, zo) gain (i⁻, f⁻, o⁻) R, the gates of the step before through nine matrices. Backward,
+(di⁻, df⁻, do⁻) = Rᵀ (δi, δf, δo), which joins dc ⊙ g, dc ⊙ c⁻ and dh ⊙ tanh(c) one step earlier; and
+∂C/∂R = Σ_t (δi, δf, δo)ᵗ ((i, f, o)ᵗ⁻¹)ᵀ.
 """
 
 from functools import lru_cache
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jbptt.cells.cell import Cell, Params, blocks, gated_cell, gated_init, join
-from jbptt.feedforward.activations import sigmoid, tanh
+from jbptt.cells.cell import Cell, Params
+from jbptt.cells.gated import gated_cell, gated_init
+from jbptt.cells.lstm_pair import Form, LSTMGatesState, LSTMState, lstm_pair
+from jbptt.cells.products import block_diagonal
 
 
-class LSTMState(NamedTuple):
-    h: jax.Array
-    c: jax.Array
-
-
-class LSTMSaved(NamedTuple):
-    """The gates after their activations, the cell state before the step, and tanh of the one after it: [B, H] each."""
-
-    i: jax.Array
-    f: jax.Array
-    g: jax.Array
-    o: jax.Array
-    c_prev: jax.Array
-    tanh_c: jax.Array
-
-
-def _pointwise(params, z, hW, state):
-    zi, zf, zg, zo = blocks(z + hW, 4)
-    i, f, g, o = sigmoid(zi), sigmoid(zf), tanh(zg), sigmoid(zo)
-    c = f * state.c + i * g
-    tanh_c = tanh(c)
-    return LSTMState(o * tanh_c, c), LSTMSaved(i, f, g, o, state.c, tanh_c)
-
-
-def _pointwise_vjp(params, kept, dstate):
-    i, f, g, o, c_prev, tanh_c = kept.saved
-    dh, dc = dstate
-    dc = dc + dh * o * tanh.prime(tanh_c)
-    delta_i = dc * g * sigmoid.prime(i)
-    delta_f = dc * c_prev * sigmoid.prime(f)
-    delta_g = dc * i * tanh.prime(g)
-    delta_o = dh * tanh_c * sigmoid.prime(o)
-    return LSTMState(jnp.zeros_like(dh), dc * f), join(delta_i, delta_f, delta_g, delta_o)
-
-
-def lstm_cell(*, bias: bool = True, forget_bias: float | None = None) -> Cell:
-    """Long short-term memory.
+def lstm_cell(
+    *,
+    bias: bool = True,
+    forget_bias: float | None = None,
+    input_gate: bool = True,
+    forget_gate: bool = True,
+    output_gate: bool = True,
+    coupled: bool = False,
+    input_activation: bool = True,
+    output_activation: bool = True,
+    peepholes: str = "",
+    gate_recurrence: bool = False,
+    heads: int = 1,
+) -> Cell:
+    """Long short-term memory and its variants.
 
     - `bias`: whether `init` makes a "b".
     - `forget_bias`: what `init` puts into b's forget block, 1 if not given (Jozefowicz 2015); the forward adds nothing.
+    - `input_gate`, `forget_gate`, `output_gate`: False leaves the gate out: it is 1.
+    - `coupled`: f = 1 − i, without weights of its own.
+    - `input_activation`, `output_activation`: False leaves out the tanh of the block's input or output.
+    - `peepholes`: the gates that see the cell state: some of "ifo", in that order.
+    - `gate_recurrence`: the gates see the gates of the step before.
+    - `heads`: W is block-diagonal, so many blocks; H must be a multiple.
 
-    Parameters, gate blocks i, f, g, o: "U" [I, 4·H], "W" [H, 4·H], "b" [4·H]. State: h, c. Raises ValueError for a
-    forget bias without a bias.
+    Parameters, gate blocks i, f, g, o less those left out: "U" [I, G·H], "W" [H, G·H] (with heads: [heads, H/heads,
+    G·H/heads]), "b" [G·H], "p" [H for each peephole], "R" [3·H, 3·H]. State: h, c; with gate recurrence also i, f, o.
+    Raises ValueError for options that contradict each other.
     """
-    if forget_bias is not None and not bias:
-        raise ValueError(f"forget_bias {forget_bias} has no bias to go into: leave it out, or leave out bias=False")
-    return _lstm_cell(bias, 1.0 if forget_bias is None else float(forget_bias))
+    present = {"i": input_gate, "f": forget_gate and not coupled, "g": True, "o": output_gate}
+    own = "".join(gate for gate in present if present[gate])
+    if coupled and not (input_gate and forget_gate):
+        raise ValueError("coupled=True is f = 1 − i, which needs both gates: leave input_gate and forget_gate in")
+    if not isinstance(peepholes, str) or peepholes != "".join(gate for gate in "ifo" if gate in peepholes):
+        raise ValueError(f'peepholes must be some of "ifo", in that order, got {peepholes!r}')
+    if not set(peepholes) <= set(own):
+        raise ValueError(f"peepholes {peepholes!r} are for gates with weights of their own, and here these are {own!r}")
+    if gate_recurrence and own != "ifgo":
+        raise ValueError("gate_recurrence=True needs all three gates, with weights of their own")
+    if forget_bias is not None and not (bias and "f" in own):
+        raise ValueError(f"forget_bias {forget_bias} has no bias to go into: leave it out, or leave bias and gate in")
+    form = Form(own, peepholes, bool(coupled), bool(input_activation), bool(output_activation), bool(gate_recurrence))
+    return _lstm_cell(form, bool(bias), 1.0 if forget_bias is None else float(forget_bias), block_diagonal(heads))
 
 
 @lru_cache
-def _lstm_cell(bias, forget_bias):
-    plain_init = gated_init(4, bias=bias)
-
-    def init(key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:
-        params = plain_init(key, input_size, hidden_size, dtype)
-        if bias:
-            params["b"] = params["b"].at[hidden_size : 2 * hidden_size].set(forget_bias)
-        return params
-
+def _lstm_cell(form, bias, forget_bias, product):
+    gates = len(form.blocks)
+    others = {"p": (len(form.peepholes),)} if form.peepholes else {}
+    others |= {"R": (3, 3)} if form.gate_recurrence else {}
+    pointwise, pointwise_vjp, pointwise_weight_vjp = lstm_pair(form)
     return gated_cell(
-        "lstm", gates=4, state_type=LSTMState, init=init, pointwise=_pointwise, pointwise_vjp=_pointwise_vjp
+        "lstm",
+        gates=gates,
+        state_type=LSTMGatesState if form.gate_recurrence else LSTMState,
+        init=forgetting_little(gated_init(gates, bias=bias, product=product, others=others), form, forget_bias),
+        pointwise=pointwise,
+        pointwise_vjp=pointwise_vjp,
+        pointwise_weight_vjp=pointwise_weight_vjp,
+        product=product,
+        others=others,
+        reference="Hochreiter and Schmidhuber 1997, Gers 2000" if form == Form() else "Greff 2017",
     )
 
 
+def forgetting_little(plain_init, form: Form = Form(), forget_bias: float = 1.0):
+    """`plain_init`, and b's forget block, if there is one, filled with `forget_bias`."""
+
+    def init(key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:
+        params = plain_init(key, input_size, hidden_size, dtype)
+        if "b" in params and "f" in form.blocks:
+            start = form.blocks.index("f") * hidden_size
+            params["b"] = params["b"].at[start : start + hidden_size].set(forget_bias)
+        return params
+
+    return init
+
+
 lstm = lstm_cell()
+
+LSTM_VARIANTS: dict[str, Cell] = {
+    "V": lstm_cell(peepholes="ifo"),
+    "NIG": lstm_cell(peepholes="fo", input_gate=False),
+    "NFG": lstm_cell(peepholes="io", forget_gate=False),
+    "NOG": lstm_cell(peepholes="if", output_gate=False),
+    "NIAF": lstm_cell(peepholes="ifo", input_activation=False),
+    "NOAF": lstm_cell(peepholes="ifo", output_activation=False),
+    "NP": lstm,
+    "CIFG": lstm_cell(peepholes="io", coupled=True),
+    "FGR": lstm_cell(peepholes="ifo", gate_recurrence=True),
+}
+"""The nine of "LSTM: A Search Space Odyssey" (Greff et al. 2017): vanilla, with peepholes; no input, forget or output
+gate; no input or output activation; no peepholes; coupled input and forget gate; full gate recurrence."""

@@ -54,11 +54,24 @@ def randomised(key: jax.Array, params: Any, scale: float = 0.5) -> Any:
     return jax.tree.unflatten(structure, noisy)
 
 
+def random_state(key: jax.Array, state: Any) -> Any:
+    """A state of random entries above 0, as a normaliser needs them, integers from 0 to 9, in the place of `state`."""
+
+    def draw(key, leaf):
+        if jnp.issubdtype(leaf.dtype, jnp.integer):
+            return jax.random.randint(key, leaf.shape, 0, 10, leaf.dtype)
+        return jax.random.uniform(key, leaf.shape, jnp.float32, 0.2, 1.2).astype(leaf.dtype)
+
+    leaves, structure = jax.tree.flatten(state)
+    keys = jax.random.split(key, len(leaves))
+    return jax.tree.unflatten(structure, [draw(k, leaf) for k, leaf in zip(keys, leaves, strict=True)])
+
+
 def cell_arguments(cell: Cell, key: jax.Array, sizes: Sizes, dtype) -> tuple:
     """(params, xs [T, B, I], state) for `unroll`, all random."""
     keys = jax.random.split(key, 4)
     params = randomised(keys[0], cell.init(keys[1], sizes.I, sizes.H, dtype))
-    state = randomised(keys[2], cell.initial_state(params, (sizes.B,)))
+    state = random_state(keys[2], cell.initial_state(params, (sizes.B,)))
     return params, jax.random.normal(keys[3], (sizes.T, sizes.B, sizes.I), dtype), state
 
 

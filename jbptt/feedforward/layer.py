@@ -55,16 +55,16 @@ def weight_gradient(a: jax.Array, delta: jax.Array) -> jax.Array:
     """
     a = a.reshape(-1, a.shape[-1])  # [T·B, I]
     delta = delta.reshape(-1, delta.shape[-1])  # [T·B, O]
-    dw = lax.dot_general(a, delta, (((0,), (0,)), ((), ())), preferred_element_type=_accumulator(delta))  # aᵀ δ
+    dw = lax.dot_general(a, delta, (((0,), (0,)), ((), ())), preferred_element_type=accumulator(delta))  # aᵀ δ
     return dw.astype(delta.dtype)
 
 
 def bias_gradient(delta: jax.Array) -> jax.Array:
     """∂C/∂b = Σ δ over every leading axis. δ [..., O] -> [O]. Sums in float32 at least."""
-    return jnp.sum(delta.reshape(-1, delta.shape[-1]), axis=0, dtype=_accumulator(delta)).astype(delta.dtype)
+    return jnp.sum(delta.reshape(-1, delta.shape[-1]), axis=0, dtype=accumulator(delta)).astype(delta.dtype)
 
 
-def _accumulator(array):
+def accumulator(array):
     return jnp.float32 if array.dtype.itemsize < 4 else array.dtype
 
 

@@ -36,6 +36,7 @@ def _bptt_fwd(cell, length, params, state, xs):
 def _bptt_bwd(cell, length, residuals, cotangents):
     params, xs, h_start, hs, saved = residuals
     dstate, dhs = cotangents
+    dstate = jax.tree.map(lambda d: None if d.dtype == jax.dtypes.float0 else d, dstate)  # an integer has no gradient
     if hs.size == 0:  # no step or an empty batch: nothing but the state passes through
         return None, dstate, None
     kept = Kept(jnp.concatenate([h_start[None], hs[:-1]]), hs, saved)  # [T, B, H]
@@ -46,9 +47,9 @@ def _bptt_bwd(cell, length, residuals, cotangents):
         dstate = dstate._replace(h=dstate.h + dh)  # the cost at t, and through aᵗ every later one
         return cell.step_vjp(way_back, kept, dstate)
 
-    dstate, dzs = _scan_back(step_back, dstate, (kept, dhs), after=hs)
-    dparams_of_inputs, dxs = ({}, None) if xs is None else cell.project_vjp(params, xs, dzs)
-    dparams = cell.weight_vjp(params, kept, dzs) | dparams_of_inputs
+    dstate, deltas = _scan_back(step_back, dstate, (kept, dhs), after=hs)
+    dparams_of_inputs, dxs = ({}, None) if xs is None else cell.project_vjp(params, xs, deltas)
+    dparams = cell.weight_vjp(params, kept, deltas) | dparams_of_inputs
     return {name: dparams.get(name) for name in params}, dstate, dxs  # None: a weight of inputs that there were not
 
 
@@ -60,19 +61,22 @@ def _scan_back(step_back, dstate, stacked, after):
     begins as a value of the forward pass, and is overwritten throughout.
     """
     one_step = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape[1:], array.dtype), stacked)
-    _, dz = jax.eval_shape(step_back, dstate, one_step)
-    value = lax.stop_gradient(after[(-1,) * after.ndim]).astype(dz.dtype)
-    room = jnp.broadcast_to(value, (after.shape[0], *dz.shape))
+    _, delta = jax.eval_shape(step_back, dstate, one_step)
+    value = lax.stop_gradient(after[(-1,) * after.ndim])
+    rooms = jax.tree.map(lambda d: jnp.broadcast_to(value.astype(d.dtype), (after.shape[0], *d.shape)), delta)
 
-    def step_into_room(carry, t_and_stacked):
-        dstate, dzs = carry
+    def step_into_rooms(carry, t_and_stacked):
+        dstate, rooms = carry
         t, at_t = t_and_stacked
-        dstate, dz = step_back(dstate, at_t)
-        return (dstate, lax.dynamic_update_index_in_dim(dzs, dz, t, 0)), None
+        dstate, delta = step_back(dstate, at_t)
+        return (
+            dstate,
+            jax.tree.map(lambda room, d: lax.dynamic_update_index_in_dim(room, d, t, 0), rooms, delta),
+        ), None
 
     times = jnp.arange(after.shape[0])
-    (dstate, dzs), _ = lax.scan(step_into_room, (dstate, room), (times, stacked), reverse=True)
-    return dstate, dzs
+    (dstate, deltas), _ = lax.scan(step_into_rooms, (dstate, rooms), (times, stacked), reverse=True)
+    return dstate, deltas
 
 
 recur = HandDerived(forward, _bptt_fwd, _bptt_bwd, static=2)

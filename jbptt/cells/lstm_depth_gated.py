@@ -1,0 +1,209 @@
+"""The depth-gated LSTM (Yao 2015): layers whose cell states are joined by a gate, as one cell of L layers.
+
+In layer l, from its input x (the layer below's h), its own h⁻ and c⁻, and the layer below's new cell state e:
+
+    (zi, zf, zg, zo) = x U + b + h⁻ W        zd = x Ud + bd                                 (d: from layer 2 on)
+    i = σ(zi + pi ⊙ c⁻)    f = σ(zf + pf ⊙ c⁻)    g = tanh(zg)    d = σ(zd + pd ⊙ c⁻ + qd ⊙ e)
+    c = f ⊙ c⁻ + i ⊙ g + d ⊙ e        o = σ(zo + po ⊙ c)        h = o ⊙ tanh(c)
+
+Backward, from dh and dc, layer by layer from the top, which hands dx and de down:
+
+    δo = dh ⊙ tanh(c) ⊙ o (1 − o)          dc ← dc + dh ⊙ o ⊙ (1 − tanh²(c)) + po ⊙ δo
+    δi = dc ⊙ g ⊙ i (1 − i)    δf = dc ⊙ c⁻ ⊙ f (1 − f)    δg = dc ⊙ i ⊙ (1 − g²)    δd = dc ⊙ e ⊙ d (1 − d)
+    dc⁻ = dc ⊙ f + pi ⊙ δi + pf ⊙ δf + pd ⊙ δd       de = dc ⊙ d + qd ⊙ δd
+    dh⁻ = Wᵀ (δi, δf, δg, δo)                        dx = (U, Ud)ᵀ (δi, δf, δg, δo, δd)
+
+and every weight's gradient is Σ_t of its δ and what it multiplies.
+
+B batch (any number of batch axes), I inputs, H units, L layers.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jbptt import checks
+from jbptt.cells.cell import Cell, Params, bias_vjp, biased, blocks, check_params, join, project, project_vjp, scaled
+from jbptt.cells.gated import gated_init
+from jbptt.cells.lstm import forgetting_little
+from jbptt.cells.products import transposed
+from jbptt.feedforward.activations import sigmoid, tanh
+from jbptt.feedforward.layer import bias_gradient, weight_gradient
+
+
+class DepthGatedState(NamedTuple):
+    """h [B, H] of the top layer; h [B, (L−1)·H] of those below it; c [B, L·H] of all, the lowest first."""
+
+    h: jax.Array
+    h_below: jax.Array
+    c: jax.Array
+
+
+class LayerSaved(NamedTuple):
+    """A layer's gates after their activations, its input from below, the states that they saw, its new cell state and
+    tanh of it: [B, H] each. The lowest has neither d, x nor e."""
+
+    i: jax.Array
+    f: jax.Array
+    g: jax.Array
+    o: jax.Array
+    d: jax.Array | None
+    x: jax.Array | None
+    e: jax.Array | None
+    h_prev: jax.Array
+    c_prev: jax.Array
+    c: jax.Array
+    tanh_c: jax.Array
+
+
+def lstm_depth_gated_cell(layers: int = 2, *, bias: bool = True) -> Cell:
+    """Layers of long short-term memory, with peepholes, whose cell states are joined by depth gates.
+
+    - `layers`: L.
+    - `bias`: whether `init` makes the lowest layer's "b". (Those above it always have one.)
+
+    Parameters, gate blocks i, f, g, o, d: "U" [I, 4·H] and "b" [4·H] of the lowest layer, "U_above" [L−1, H, 5·H] and
+    "b_above" [L−1, 5·H], "W" [L, H, 4·H], peepholes "p" [L, 3·H] (pi, pf, po) and "p_above" [L−1, 2·H] (pd, qd).
+    State: h, h_below, c. Raises TypeError or ValueError unless `layers` is an int of at least 1.
+    """
+    checks.size("layers", layers)
+    return _lstm_depth_gated_cell(layers, bool(bias))
+
+
+@lru_cache
+def _lstm_depth_gated_cell(L, bias):
+    lowest_init = forgetting_little(gated_init(4, bias=bias))
+    above_init = forgetting_little(gated_init(5, bias=True))
+
+    def init(key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:
+        keys = jax.random.split(key, L)
+        lowest = lowest_init(keys[0], input_size, hidden_size, dtype)
+        above = [above_init(k, hidden_size, hidden_size, dtype) for k in keys[1:]]
+        zeros = {name: jnp.zeros(shape, dtype) for name, (_, shape) in shapes(hidden_size).items()}
+        stacks = {
+            "W": [lowest["W"], *[layer["W"][:, : 4 * hidden_size] for layer in above]],
+            "U_above": [layer["U"] for layer in above],
+            "b_above": [layer["b"] for layer in above],
+        }
+        return zeros | lowest | {name: jnp.stack(arrays) for name, arrays in stacks.items() if arrays}
+
+    def shapes(H):
+        return {
+            "W": ("[L, H, 4·H]", (L, H, 4 * H)),
+            "p": ("[L, 3·H]", (L, 3 * H)),
+            "U_above": ("[L−1, H, 5·H]", (L - 1, H, 5 * H)),
+            "b_above": ("[L−1, 5·H]", (L - 1, 5 * H)),
+            "p_above": ("[L−1, 2·H]", (L - 1, 2 * H)),
+        }
+
+    def initial_state(params, batch_shape):
+        H, dtype = params["U"].shape[1] // 4, params["U"].dtype
+        return DepthGatedState(*[jnp.zeros((*batch_shape, n * H), dtype) for n in (1, L - 1, L)])
+
+    def check(params, x):
+        needed = {"U", *shapes(1)}
+        check_params("lstm_depth_gated", params, x, gates=4, needed=needed, optional={"b"}, shapes=shapes)
+
+    def step(params, state, z):
+        hs_prev, cs_prev, layers, h, c = _by_layer(state, L), blocks(state.c, L), [], None, None
+        for l in range(L):
+            hW = jnp.dot(hs_prev[l], params["W"][l])
+            if l == 0:
+                z, zd = biased(params, z, hW.shape), None
+            else:
+                above = jnp.dot(h, params["U_above"][l - 1])
+                above = above + jnp.broadcast_to(params["b_above"][l - 1], above.shape)
+                z, zd = above[..., : hW.shape[-1]], above[..., hW.shape[-1] :]
+            h, layer = _layer(params, l, z + hW, zd, hs_prev[l], cs_prev[l], h, c)
+            c = layer.c
+            layers.append(layer)
+        hs = [layer.o * layer.tanh_c for layer in layers]
+        return _state(hs, [layer.c for layer in layers]), tuple(layers)
+
+    def way_back(params):
+        return params | {"WT": transposed(params["W"]), "U_aboveT": transposed(params["U_above"])}
+
+    def step_vjp(way_back, kept, dstate):
+        dhs, dcs, deltas = _by_layer(dstate, L), blocks(dstate.c, L), [None] * L
+        for l in reversed(range(L)):
+            delta, dcs[l], de = _layer_vjp(way_back, l, kept.saved[l], dhs[l], dcs[l])
+            deltas[l] = delta
+            dhs[l] = jnp.dot(delta[..., : 4 * de.shape[-1]], way_back["WT"][l])
+            if l > 0:
+                dcs[l - 1] = dcs[l - 1] + de
+                dhs[l - 1] = dhs[l - 1] + jnp.dot(delta, way_back["U_aboveT"][l - 1])
+        return _state(dhs, dcs), tuple(deltas)
+
+    def weight_vjp(params, kept, deltas):
+        dparams = {name: [] for name in shapes(1)}
+        for layer, delta in zip(kept.saved, deltas, strict=True):
+            H = layer.c.shape[-1]
+            delta_i, delta_f, _, delta_o, *delta_d = blocks(delta, delta.shape[-1] // H)
+            dparams["W"].append(weight_gradient(layer.h_prev, delta[..., : 4 * H]))
+            seen = delta_i * layer.c_prev, delta_f * layer.c_prev, delta_o * layer.c
+            dparams["p"].append(bias_gradient(join(*seen)))
+            for d in delta_d:
+                dparams["U_above"].append(weight_gradient(layer.x, delta))
+                dparams["b_above"].append(bias_gradient(delta))
+                dparams["p_above"].append(bias_gradient(join(d * layer.c_prev, d * layer.e)))
+        stacks = {name: jnp.stack(arrays) for name, arrays in dparams.items() if arrays}
+        return stacks | bias_vjp(params, deltas[0])
+
+    return Cell(
+        "lstm_depth_gated",
+        init,
+        initial_state,
+        check,
+        project,
+        lambda params, xs, deltas: project_vjp(params, xs, deltas[0]),
+        step,
+        way_back,
+        step_vjp,
+        weight_vjp,
+        reference="Yao 2015",
+    )
+
+
+def _layer(params, l, z, zd, h_prev, c_prev, x, e):
+    """(h, what the way back needs) of layer l."""
+    zi, zf, zg, zo = blocks(z, 4)
+    pi, pf, po = blocks(params["p"][l], 3)
+    i, f, g, d = sigmoid(zi + scaled(pi, c_prev)), sigmoid(zf + scaled(pf, c_prev)), tanh(zg), None
+    c = f * c_prev + i * g
+    if l > 0:
+        pd, qd = blocks(params["p_above"][l - 1], 2)
+        d = sigmoid(zd + scaled(pd, c_prev) + scaled(qd, e))
+        c = c + d * e
+    o, tanh_c = sigmoid(zo + scaled(po, c)), tanh(c)
+    return o * tanh_c, LayerSaved(i, f, g, o, d, x, e, h_prev, c_prev, c, tanh_c)
+
+
+def _layer_vjp(params, l, saved, dh, dc):
+    """(δ, dc⁻, de) of layer l; de is 0 in the lowest."""
+    i, f, g, o, d, _, e, _, c_prev, _, tanh_c = saved
+    pi, pf, po = blocks(params["p"][l], 3)
+    delta_o = dh * tanh_c * sigmoid.prime(o)
+    dc = dc + dh * o * tanh.prime(tanh_c) + scaled(po, delta_o)
+    delta_i, delta_f = dc * g * sigmoid.prime(i), dc * c_prev * sigmoid.prime(f)
+    delta = join(delta_i, delta_f, dc * i * tanh.prime(g), delta_o)
+    dc_prev = dc * f + scaled(pi, delta_i) + scaled(pf, delta_f)
+    if l == 0:
+        return delta, dc_prev, jnp.zeros_like(dc)
+    pd, qd = blocks(params["p_above"][l - 1], 2)
+    delta_d = dc * e * sigmoid.prime(d)
+    return join(delta, delta_d), dc_prev + scaled(pd, delta_d), dc * d + scaled(qd, delta_d)
+
+
+def _by_layer(state, L):
+    """h of every layer, the lowest first."""
+    return [*(blocks(state.h_below, L - 1) if L > 1 else []), state.h]
+
+
+def _state(hs, cs):
+    *below, h = hs
+    return DepthGatedState(h, join(*below) if below else jnp.zeros((*h.shape[:-1], 0), h.dtype), join(*cs))
+
+
+lstm_depth_gated = lstm_depth_gated_cell()
