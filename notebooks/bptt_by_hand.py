@@ -58,7 +58,7 @@ import numpy as np
 from IPython.display import Markdown, display
 
 import jbptt
-from jbptt.cells import elman, gru, lstm
+from jbptt.cells import elman, gru, lstm_pair
 from jbptt.comparison.pair import gradient_errors, leaf_errors
 from jbptt.feedforward import layer, losses, perceptron
 from jbptt.networks import lecture
@@ -276,8 +276,8 @@ show(bptt._bptt_bwd)
 # (laid out transposed once, before the way back), and `weight_vjp` is the sum, run once after it.
 
 # %%
-show(elman._rnn_cell, "def pointwise(", "return RNNState(activation(z))")
-show(elman._rnn_cell, "def pointwise_vjp(", "return RNNState(jnp.zeros_like(delta)), delta")
+show(elman.rnn_pair, "def pointwise(", "return RNNState(activation(z))")
+show(elman.rnn_pair, "def pointwise_vjp(", "return RNNState(None)")
 show(jbptt.rnn.way_back)
 show(jbptt.rnn.step_vjp)
 show(jbptt.rnn.weight_vjp)
@@ -484,11 +484,13 @@ check_twins("jbptt.mimo", network_of(jbptt.mimo), network_params(p), xs[1:], sta
 # c^t &= f \odot c^{t-1} + i \odot g \qquad\qquad h^t = o \odot \tanh(c^t)
 # \end{aligned}$$
 #
-# The library keeps the four side by side, `U [I, 4·H]` and `W [H, 4·H]`, so that all gates are one product.
+# The library keeps the four side by side, `U [I, 4·H]` and `W [H, 4·H]`, so that all gates are one product. One pair of
+# functions states this LSTM and its variants; where it asks for a `form`, this one has neither peepholes, nor coupled
+# gates, nor gates that see gates.
 
 # %%
 show(jbptt.lstm.step)
-show(lstm._pointwise)
+show(lstm_pair.lstm_pair, "def pointwise(", "return LSTMGatesState(h, c, i, f, o)")
 
 # %% [markdown]
 # **The paths.** Two things go from step to step, $h$ and $c$; so two gradients come back, $dh$ and $dc$. Which arrows
@@ -529,7 +531,7 @@ show(lstm._pointwise)
 # of the cell is pointwise:
 
 # %%
-show(lstm._pointwise_vjp)
+show(lstm_pair.lstm_pair, "def pointwise_vjp(", "return LSTMState(None, dc)")
 
 # %% [markdown]
 # $W^{\mathsf T} \delta$ and the three sums are those of every cell: `step_vjp` and `weight_vjp` of section 3, and the
@@ -592,7 +594,7 @@ def cost_of_ours(q):
     return jbptt.mse(hs, s[1:], reduction="sum")
 
 
-lstm_state = lstm.LSTMState(random(B, H), random(B, H))
+lstm_state = lstm_pair.LSTMState(random(B, H), random(B, H))
 check("lstm: ∂C/∂U, ∂C/∂W, ∂C/∂b", jax.jit(jax.grad(cost_of_ours))(q), dq)
 check_twins("jbptt.lstm, any cotangent of h, c and every hᵗ", partial(jbptt.unroll, jbptt.lstm), q, xs[1:], lstm_state)
 

@@ -151,7 +151,7 @@ def lstm_depth_gated(params, xs, state):
 
 
 def slstm(params, xs, state):
-    """Without a stabiliser inside: c and n as the paper first has them, divided by exp(m) only where they are stored."""
+    """No stabiliser inside: c and n as the paper first has them, divided by exp(m) only where they are stored."""
     h, c, n, m = state
     c, n = c * np.exp(m), n * np.exp(m)
     weights = [gate(params, number) for number in range(4)]

@@ -15,6 +15,8 @@ MLP = jbptt.mlp_init(KEY, [I, H, O])
 XS = jnp.zeros((T, B, I), jnp.float32)
 X, Y = XS[0], jnp.zeros((B, O), jnp.float32)
 STATE = lstm.initial_state(PARAMS, (B,))
+PROJECTED = jbptt.lstm_projected.init(KEY, I, H)
+CLOCKED = jbptt.clockwork_cell((1, 2))
 CLASSES = jnp.zeros(B, jnp.int32)
 CLASS_7 = CLASSES + O
 
@@ -91,6 +93,85 @@ UNROLL = {
         lambda: unroll(state=STATE._replace(h=zeros(B, H, dtype=int))),
     ),
     "a state of text": (TypeError, r"state.h must be an array", lambda: unroll(state=STATE._replace(h="h"))),
+}
+MAKERS = {
+    "peepholes out of order": (ValueError, r'peepholes must be some of "ifo"', lambda: jbptt.lstm_cell(peepholes="oi")),
+    "peepholes twice": (ValueError, r"peepholes must be", lambda: jbptt.lstm_cell(peepholes="ii")),
+    "peepholes of True": (ValueError, r"peepholes must be .*got True", lambda: jbptt.lstm_cell(peepholes=True)),
+    "a peephole without its gate": (
+        ValueError,
+        r"peepholes 'i' .*'fgo'",
+        lambda: jbptt.lstm_cell(peepholes="i", input_gate=False),
+    ),
+    "a peephole of a coupled gate": (
+        ValueError,
+        r"peepholes 'if' .*'igo'",
+        lambda: jbptt.lstm_cell(peepholes="if", coupled=True),
+    ),
+    "coupled to no gate": (ValueError, r"coupled=True", lambda: jbptt.lstm_cell(coupled=True, input_gate=False)),
+    "gate recurrence without a gate": (
+        ValueError,
+        r"gate_recurrence=True needs all three",
+        lambda: jbptt.lstm_cell(gate_recurrence=True, coupled=True),
+    ),
+    "forget bias without the gate": (
+        ValueError,
+        r"forget_bias 1.0 has no bias",
+        lambda: jbptt.lstm_cell(forget_bias=1.0, forget_gate=False),
+    ),
+    "no heads": (ValueError, r"heads must be at least 1", lambda: jbptt.gru_cell(heads=0)),
+    "half a head": (TypeError, r"heads must be an int", lambda: jbptt.rnn_cell(heads=0.5)),
+    "H no multiple of heads": (
+        ValueError,
+        r"hidden_size must be a multiple of heads = 4, got 6",
+        lambda: jbptt.slstm.init(KEY, I, H),
+    ),
+    "H no multiple of modules": (
+        ValueError,
+        r"hidden_size must be a multiple of the 4 modules, got 6",
+        lambda: jbptt.clockwork.init(KEY, I, H),
+    ),
+    "no periods": (ValueError, r"periods must be a tuple of ints", lambda: jbptt.clockwork_cell(())),
+    "a number for periods": (ValueError, r"periods must be a tuple of ints", lambda: jbptt.clockwork_cell(4)),
+    "a period of 0": (ValueError, r"periods must be at least 1", lambda: jbptt.clockwork_cell((1, 0))),
+    "clockwork of an activation that keeps z": (
+        ValueError,
+        r"activation sine must have its f′ stated in f",
+        lambda: jbptt.clockwork_cell(activation=jbptt.Activation("sine", jnp.sin, jnp.cos, "input")),
+    ),
+    "jnp.tanh for indrnn": (TypeError, r"activation must be a jbptt.Activation", lambda: jbptt.indrnn_cell(jnp.tanh)),
+    "proj_size of 0": (ValueError, r"proj_size must be at least 1", lambda: jbptt.lstm_projected_cell(0)),
+    "layers of 1.5": (TypeError, r"layers must be an int", lambda: jbptt.lstm_depth_gated_cell(1.5)),
+    "R of another H": (
+        ValueError,
+        r"params\['R'\] must have shape \[H, P\] = \[6, 3\], got \[5, 3\]",
+        lambda: jbptt.unroll(jbptt.lstm_projected, PROJECTED | {"R": zeros(5, 3)}, XS),
+    ),
+    "W of no heads": (
+        ValueError,
+        r"params\['W'\] must have shape \[heads, H/heads, G·H/heads\] = \[2, 3, 12\], got \[6, 24\]",
+        lambda: unroll(cell=jbptt.lstm_cell(heads=2)),
+    ),
+    "params without peepholes' H": (
+        ValueError,
+        r"params\['p'\] must have shape \[3·H\] = \[18\], got \[6\]",
+        lambda: unroll(cell=jbptt.LSTM_VARIANTS["V"], p=zeros(H)),
+    ),
+    "params without a gain": (
+        ValueError,
+        r"params must have the keys .*'gW'",
+        lambda: unroll(cell=jbptt.lstm_layer_norm),
+    ),
+    "a clockwork's clock of floats": (
+        TypeError,
+        r"state.t must be int32",
+        lambda: jbptt.unroll(
+            CLOCKED,
+            CLOCKED.init(KEY, I, H),
+            XS,
+            jbptt.ClockworkState(zeros(B, H), zeros(B)),
+        ),
+    ),
 }
 NETWORKS = {
     "length 0": (ValueError, r"length must be at least 1, got 0", lambda: jbptt.siso(rnn, NET, X, 0)),
@@ -182,7 +263,13 @@ LOSSES = {
 }
 TABLE = {
     f"{table}: {name}": case
-    for table, cases in {"unroll": UNROLL, "networks": NETWORKS, "layers": LAYERS, "losses": LOSSES}.items()
+    for table, cases in {
+        "unroll": UNROLL,
+        "makers": MAKERS,
+        "networks": NETWORKS,
+        "layers": LAYERS,
+        "losses": LOSSES,
+    }.items()
     for name, case in cases.items()
 }
 

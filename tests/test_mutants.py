@@ -11,10 +11,8 @@ from helpers import ROWS_BY_NAME, assert_caught, assert_close, quick_jit, twins
 import jbptt
 from jbptt import hand_derived
 from jbptt.cells.cell import blocks, join
+from jbptt.cells.table import CELLS
 from jbptt.recurrence import bptt, unrolling
-
-CELLS = {"rnn": jbptt.rnn, "lstm": jbptt.lstm, "gru": jbptt.gru}
-
 
 # Mutants of a cell: cell -> cell.
 
@@ -88,8 +86,48 @@ CELL_MUTANTS = {
     "lstm: δᵗ for δᵗ⁺¹": ("lstm", undelayed),
     "gru: r and u swapped": ("gru", permuted(1, 0, 2)),
     "gru: dh not past u": ("gru", step_vjp_then(lambda kept, d, dz: (d._replace(h=0.99 * d.h), dz))),
+    "lstm_v: δo not through its peephole": (
+        "lstm_v",
+        step_vjp_then(
+            lambda kept, d, dz: (d._replace(c=d.c - 0.5 * kept.saved.f * blocks(dz, 4)[3]), dz),
+        ),
+    ),
+    "lstm_fgr: the gates' own cotangents dropped": (
+        "lstm_fgr",
+        step_vjp_then(lambda kept, d, dz: (d._replace(i=0 * d.i), dz)),
+    ),
+    "lstm_projected: ∂R of dhᵗ⁺¹": (
+        "lstm_projected",
+        weights_from(lambda kept, deltas: (kept, deltas._replace(h=jnp.roll(deltas.h, -1, axis=0)), 1)),
+    ),
+    "lstm_layer_norm: δ for δ′ in ∂W": (
+        "lstm_layer_norm",
+        weights_from(lambda kept, deltas: (unnormalised(kept), deltas, 1)),
+    ),
+    "lstm_depth_gated: the layers' δ swapped": (
+        "lstm_depth_gated",
+        step_vjp_then(lambda kept, d, deltas: (d._replace(h=d.h_below, h_below=d.h), deltas)),
+    ),
+    "slstm: dm dropped": ("slstm", step_vjp_then(lambda kept, d, dz: (d._replace(m=0 * d.m), dz))),
+    "clockwork: modules at rest forget": (
+        "clockwork",
+        step_vjp_then(lambda kept, d, dz: (d._replace(h=jnp.where(kept.saved, d.h, 0 * d.h)), dz)),
+    ),
+    "rnn_heads: heads swapped on the way back": (
+        "rnn_heads",
+        lambda cell: cell._replace(way_back=lambda params: cell.way_back(params | {"W": params["W"][::-1]})),
+    ),
+    "gru_reset_before: the candidate sees h⁻": (
+        "gru_reset_before",
+        weights_from(lambda kept, dzs: (unreset(kept), dzs, 1)),
+    ),
     "gru: δ for δ′ in ∂W": ("gru", weights_from(lambda kept, dzs: (unreset(kept), dzs, 1))),
 }
+
+
+def unnormalised(kept):
+    y, s = kept.saved.hW
+    return kept._replace(saved=kept.saved._replace(hW=(0 * y, s)))
 
 
 def unreset(kept):

@@ -16,6 +16,7 @@ MODULES = {
     "rnn_nobias": lambda: torch.nn.RNN(SIZES.I, SIZES.H, bias=False, dtype=torch.float64),
     "lstm": lambda: torch.nn.LSTM(SIZES.I, SIZES.H, dtype=torch.float64),
     "lstm_nobias": lambda: torch.nn.LSTM(SIZES.I, SIZES.H, bias=False, dtype=torch.float64),
+    "lstm_projected": lambda: torch.nn.LSTM(SIZES.I, SIZES.H, proj_size=SIZES.H // 2, dtype=torch.float64),
     "gru": lambda: torch.nn.GRU(SIZES.I, SIZES.H, dtype=torch.float64),
     "gru_nobias": lambda: torch.nn.GRU(SIZES.I, SIZES.H, bias=False, dtype=torch.float64),
 }
@@ -60,6 +61,8 @@ def load(module, params):
     """
     module.weight_ih_l0.data = torch.tensor(params["U"].T.copy())
     module.weight_hh_l0.data = torch.tensor(params["W"].T.copy())
+    if "R" in params:
+        module.weight_hr_l0.data = torch.tensor(params["R"].T.copy())
     if "b" in params:
         recurrent = np.linspace(-1, 1, params["b"].size)  # any split of b into the two has the same sum
         if "bn" in params:
@@ -72,6 +75,8 @@ def load(module, params):
 
 def parameter_gradients(module, params):
     gradients = {"U": module.weight_ih_l0.grad.numpy().T, "W": module.weight_hh_l0.grad.numpy().T}
+    if "R" in params:
+        gradients["R"] = module.weight_hr_l0.grad.numpy().T
     if "b" in params:
         gradients["b"] = module.bias_ih_l0.grad.numpy()
     if "bn" in params:

@@ -150,17 +150,18 @@ def compare(names: tuple[str, ...], sizes: str, dtype: str, rounds: int, as_json
     """
     import jax
 
-    from jbptt.app import compare_table
+    from jbptt.app import compare_table, markdown
+    from jbptt.comparison.rows import Sizes
 
-    rows, sizes = compare_table.chosen_rows(names), _sizes(sizes)
+    rows, sizes = compare_table.chosen_rows(names), Sizes(*_sizes(sizes, "T,B,I,H", "256,4,64,128"))
     jax.config.update("jax_enable_x64", dtype == "float64")
     if not as_json:
-        click.echo(compare_table.markdown_line(compare_table.HEADINGS))
-        click.echo(compare_table.markdown_rule())
+        click.echo(markdown.head(compare_table.HEADINGS, compare_table.WIDTHS))
     within = True
     for figures in compare_table.measure(rows, sizes, dtype, rounds):
         within &= figures["error"] <= compare_table.TOLERANCE
-        click.echo(_json_line(figures) if as_json else compare_table.markdown_line(compare_table.cells(figures)))
+        texts = compare_table.texts(figures)
+        click.echo(_json_line(figures) if as_json else markdown.line(texts, compare_table.WIDTHS))
     return 0 if within else 1
 
 
@@ -169,16 +170,29 @@ def _json_line(figures):
     return json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()})
 
 
-def _sizes(text):
-    from jbptt.comparison.rows import Sizes
-
+def _sizes(text, symbols, example):
+    """The numbers in `text`, as many as there are symbols."""
     try:
         numbers = [int(number) for number in text.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) != 4 or min(numbers) < 1:
-        raise UserError(f"--sizes must be four numbers from 1 on, T,B,I,H, got {text!r}: e.g. 256,4,64,128")
-    return Sizes(*numbers)
+    if len(numbers) != len(symbols.split(",")) or min(numbers) < 1:
+        raise UserError(f"--sizes must be numbers from 1 on, {symbols}, got {text!r}: e.g. {example}")
+    return numbers
+
+
+@cli.command()
+@click.option("--sizes", default="64,128", show_default=True, metavar="I,H", help="Inputs, units.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
+def cells(sizes: str, as_json: bool) -> None:
+    """List every cell: its number of parameters, its state, and where its equations are from."""
+    from jbptt.app import cells_table, markdown
+
+    rows = list(cells_table.rows(*_sizes(sizes, "I,H", "64,128")))
+    if not as_json:
+        click.echo(markdown.head(cells_table.HEADINGS, cells_table.WIDTHS))
+    for row in rows:
+        click.echo(json.dumps(row) if as_json else markdown.line(cells_table.texts(row), cells_table.WIDTHS))
 
 
 @cli.group()

@@ -25,9 +25,12 @@ def chosen_rows(names: tuple[str, ...]) -> list[Row]:
 
 
 def measure(rows: list[Row], sizes: Sizes, dtype: str, rounds: int) -> Iterator[dict[str, Any]]:
-    """Compares each row, and yields its figures as one flat dict."""
+    """Compares each row, and yields its figures as one flat dict. Raises UserError for sizes that a row cannot have."""
     for row in rows:
-        function, args = row.build(jax.random.key(0), sizes, jnp.dtype(dtype))
+        try:
+            function, args = row.build(jax.random.key(0), sizes, jnp.dtype(dtype))
+        except ValueError as error:
+            raise UserError(f"--sizes {','.join(map(str, sizes[:4]))}: {row.name}: {error}") from None
         report = compare(partial(function, vjp="manual"), partial(function, vjp="auto"), *args, rounds=rounds)
         yield {
             "row": row.name,
@@ -53,9 +56,10 @@ HEADINGS = (
     "manual, compile s",
     "auto, compile s",
 )
+WIDTHS = (30, *map(len, HEADINGS[1:]))
 
 
-def cells(figures: dict[str, Any]) -> list[str]:
+def texts(figures: dict[str, Any]) -> list[str]:
     """One row's figures as the texts under HEADINGS."""
     return [
         figures["row"],
@@ -68,15 +72,3 @@ def cells(figures: dict[str, Any]) -> list[str]:
         f"{figures['manual_compile_s']:.2f}",
         f"{figures['auto_compile_s']:.2f}",
     ]
-
-
-def markdown_line(texts: list[str] | tuple[str, ...]) -> str:
-    """A line of a Markdown table, its columns aligned in plain text too."""
-    widths = [30, *map(len, HEADINGS[1:])]
-    padded = [text.ljust(widths[0]) if i == 0 else text.rjust(widths[i]) for i, text in enumerate(texts)]
-    return f"| {' | '.join(padded)} |"
-
-
-def markdown_rule() -> str:
-    """The line between a Markdown table's head and body, numbers to the right."""
-    return markdown_line(["-" * 30, *("-" * (len(heading) - 1) + ":" for heading in HEADINGS[1:])])

@@ -143,7 +143,7 @@ def check_params(
     checks.same_dtype("xs", x, "params['U']", U)
 
 
-def output_size(cell: Cell, params: Params) -> int:
+def features_of_h(cell: Cell, params: Params) -> int:
     """The features of h."""
     return jax.eval_shape(lambda: cell.initial_state(params, ())).h.shape[-1]
 

@@ -91,7 +91,7 @@ def _lstm_cell(form, bias, forget_bias, product):
         "lstm",
         gates=gates,
         state_type=LSTMGatesState if form.gate_recurrence else LSTMState,
-        init=forgetting_little(gated_init(gates, bias=bias, product=product, others=others), form, forget_bias),
+        init=forgetting_little(gated_init(gates, bias=bias, product=product, others=others), form.blocks, forget_bias),
         pointwise=pointwise,
         pointwise_vjp=pointwise_vjp,
         pointwise_weight_vjp=pointwise_weight_vjp,
@@ -101,13 +101,13 @@ def _lstm_cell(form, bias, forget_bias, product):
     )
 
 
-def forgetting_little(plain_init, form: Form = Form(), forget_bias: float = 1.0):
+def forgetting_little(plain_init, blocks: str = "ifgo", forget_bias: float = 1.0):
     """`plain_init`, and b's forget block, if there is one, filled with `forget_bias`."""
 
     def init(key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:
         params = plain_init(key, input_size, hidden_size, dtype)
-        if "b" in params and "f" in form.blocks:
-            start = form.blocks.index("f") * hidden_size
+        if "b" in params and "f" in blocks:
+            start = blocks.index("f") * hidden_size
             params["b"] = params["b"].at[start : start + hidden_size].set(forget_bias)
         return params
 

@@ -104,7 +104,7 @@ def _lstm_layer_norm_cell(bias):
 
 def _initial_state(params, batch_shape):
     W = params["W"]
-    return LSTMState(*[jnp.zeros((*batch_shape, W.shape[0]), W.dtype)] * 2)
+    return LSTMState(*[jnp.zeros((*batch_shape, W.shape[0]), W.dtype) for _ in LSTMState._fields])
 
 
 def _check(params, x):

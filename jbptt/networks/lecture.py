@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jbptt import checks
-from jbptt.cells.cell import Cell, State
+from jbptt.cells.cell import Cell, State, features_of_h
 from jbptt.feedforward.activations import Activation, identity
 from jbptt.feedforward.layer import check_layer
 from jbptt.feedforward.perceptron import mlp, mlp_init
@@ -46,8 +46,10 @@ def network_init(
     check_cell(cell)
     checks.size("output_size", output_size)
     key_cell, key_output = jax.random.split(key)
-    (layer,) = mlp_init(key_output, [hidden_size, output_size], bias=bias, dtype=dtype)
-    params = {"cell": cell.init(key_cell, input_size, hidden_size, dtype), "V": layer["w"]}
+    cell_params = cell.init(key_cell, input_size, hidden_size, dtype)
+    features = features_of_h(cell, cell_params)  # a projected cell's h has fewer than H
+    (layer,) = mlp_init(key_output, [features, output_size], bias=bias, dtype=dtype)
+    params = {"cell": cell_params, "V": layer["w"]}
     return params | {"c": layer["b"]} if bias else params
 
 

@@ -16,7 +16,7 @@ import optax
 
 from jbptt.app.running_mean import RunningMean
 from jbptt.app.tasks.chars.settings import Settings
-from jbptt.cells.cell import Cell
+from jbptt.cells.cell import Cell, features_of_h
 from jbptt.cells.table import CELLS
 from jbptt.feedforward.layer import dense
 from jbptt.feedforward.losses import softmax_cross_entropy
@@ -70,9 +70,11 @@ def init(settings: Settings, vocabulary_size: int) -> Carry:
     """Where training starts."""
     cell, dtype = cell_of(settings), jnp.dtype(settings.dtype)
     *layer_keys, output_key = jax.random.split(jax.random.key(settings.seed), settings.layers + 1)
-    inputs = [vocabulary_size] + [settings.hidden] * (settings.layers - 1)
-    layers = [cell.init(key, size, settings.hidden, dtype) for key, size in zip(layer_keys, inputs, strict=True)]
-    (output,) = mlp_init(output_key, [settings.hidden, vocabulary_size], dtype=dtype)
+    layers, features = [], vocabulary_size
+    for key in layer_keys:
+        layers.append(cell.init(key, features, settings.hidden, dtype))
+        features = features_of_h(cell, layers[-1])
+    (output,) = mlp_init(output_key, [features, vocabulary_size], dtype=dtype)
     params = {"layers": layers, "output": output}
     states = initial_states(settings, params, settings.batch)
     return Carry(params, optimizer_of(settings).init(params), states, RunningMean.empty())

@@ -55,7 +55,7 @@ def train(texts: list[Path], given: dict[str, Any], out: Path | None, resume: bo
     digest, bigram = hashlib.sha256(text.encode()).hexdigest(), bigram_entropy(corpus)
     if before is not None and digest != before["text_sha256"]:
         raise UserError(f"--text is not what {run} was trained on: give it that text, or start a new run")
-    carry, start = model.init(settings, len(corpus.vocabulary)), 0
+    carry, start = _init(settings, len(corpus.vocabulary)), 0
     run = new_run_folder(out, "chars") if run is None else run
     with Checkpoints(run) as checkpoints:
         if before is not None and (latest := checkpoints.latest_step()) is not None:
@@ -135,6 +135,13 @@ def _settings(run, config) -> Settings:
     if wrong:
         raise UserError(f"{run / 'config.json'} is not what train wrote: look at {', '.join(map(repr, wrong))}")
     return Settings(**values)
+
+
+def _init(settings: Settings, vocabulary_size: int) -> model.Carry:
+    try:
+        return model.init(settings, vocabulary_size)
+    except ValueError as error:  # a size that this cell cannot have
+        raise UserError(f"--cell {settings.cell} --hidden {settings.hidden}: {error}") from None
 
 
 def _resumed(run, settings: Settings, given) -> Settings:
