@@ -1,8 +1,7 @@
 """One mechanism chooses who differentiates a function: we by hand ("manual"), or JAX ("auto").
 
-Whatever has a backward pass of its own is a `HandDerived`: its forward is stated once, as a plain
-function, and both twins run it. "auto" is that plain function, JAX's derivative all the way down;
-"manual" is the same function inside `jax.custom_vjp` with the hand-derived rule.
+Whatever has a backward pass of its own is a `HandDerived`. "auto" is its forward as a plain function, JAX's derivative
+all the way down; "manual" is the same function inside `jax.custom_vjp` with the hand-derived rule.
 """
 
 from collections.abc import Callable
@@ -18,7 +17,7 @@ VJPS = ("manual", "auto")
 
 def check_vjp(vjp: str) -> None:
     """Raises ValueError unless `vjp` names one of the two backward passes."""
-    if vjp not in VJPS:
+    if not isinstance(vjp, str) or vjp not in VJPS:
         raise ValueError(
             f"vjp must be one of {VJPS}, got {vjp!r}: 'manual' is the hand-derived backward pass, "
             "'auto' is jax.grad's of the same forward"
@@ -32,13 +31,16 @@ class HandDerived:
     - `fwd(*static, *args) -> (out, residuals)`: the forward that keeps what the backward needs.
     - `bwd(*static, residuals, cotangents) -> dargs`: the hand-derived backward.
     - `static`: how many leading arguments are not differentiated (hashable: functions, cells, lengths).
+    - `alone`: `primal` in the form that is fastest where nothing is differentiated, if that is another.
 
     Called with `vjp="manual"` or `"auto"`; raises ValueError for any other `vjp`.
     """
 
-    def __init__(self, primal: Callable, fwd: Callable, bwd: Callable, *, static: int = 0):
+    def __init__(
+        self, primal: Callable, fwd: Callable, bwd: Callable, *, static: int = 0, alone: Callable | None = None
+    ):
         self.auto = primal
-        self.manual = jax.custom_vjp(primal, nondiff_argnums=tuple(range(static)))
+        self.manual = jax.custom_vjp(alone or primal, nondiff_argnums=tuple(range(static)))
         self.manual.defvjp(fwd, bwd)
         HAND_DERIVED.append(self)
 

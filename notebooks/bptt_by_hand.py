@@ -266,10 +266,11 @@ show(lecture.siso, "state, _, _ =")
 # whose rows are all $a^{t-1}$ with one whose rows are all $\delta^t$.
 #
 # In the library, time and calculus are kept apart. Time, for any cell (`_scan_back` is `lax.scan` in reverse, with an
-# eye on where its results lie in memory):
+# eye on where its results lie in memory; `marks` are sequences that end and episodes that begin, of which there are
+# none here, so that `leave_vjp` adds the cost at $t$ to what comes from later, and `enter_vjp` does nothing):
 
 # %%
-show(bptt._bptt_bwd)
+show(bptt.bptt_bwd)
 
 # %% [markdown]
 # Calculus, for the lecture's cell: `pointwise_vjp` is $\odot\, f'(z^t)$, `step_vjp` goes on through $W^{\mathsf T}$
@@ -452,7 +453,7 @@ unprojected = cell._replace(project=lambda params, zs: zs, project_vjp=lambda pa
 
 
 def cost_of_zs(zs):
-    _, hs = bptt.recur(unprojected, None, {"W": p["W"]}, zero, zs, vjp="manual")
+    _, hs = bptt.recur(unprojected, forward.Direction(), {"W": p["W"]}, zero, None, forward.Sequence(zs), vjp="manual")
     return cost_at_every_time(f(hs @ p["V"]))
 
 

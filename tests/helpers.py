@@ -26,6 +26,19 @@ LIKE_ANOTHER = {"rnn_sigmoid", "rnn_nobias", "irnn", "gru_nobias", "gru_heads", 
 LIKE_ANOTHER |= {"lstm_nig", "lstm_nfg", "lstm_nog", "lstm_niaf", "lstm_noaf", "lstm_coupled"}
 DISTINCT_ROWS = [row for row in ROWS if row.name not in LIKE_ANOTHER]
 """Without those that differ from another by what edges and transforms do not touch: for the tests of these."""
+KINDS = {
+    "clockwork",
+    "lstm",
+    "lstm_v",
+    "lstm_depth_gated",
+    "lstm_projected",
+    "lstm_layer_norm",
+    "slstm",
+    "gru",
+    "indrnn",
+}
+ROWS_OF_EVERY_KIND = [row for row in DISTINCT_ROWS if row.name in KINDS or row.name not in CELLS]
+"""One cell of each kind of parameters, states and δ, and all that is no cell: for tests of transforms."""
 CELL_ROWS = [ROWS_BY_NAME[name] for name in CELLS]
 
 

@@ -1,6 +1,6 @@
 """Every forward equation again, as plain NumPy loops over time: an oracle that shares no code with the library.
 
-Gates are cut out of U and W one at a time, products are per gate, losses are their textbook formulas.
+Gates are mostly cut out of U and W one at a time, with a product each; losses are their textbook formulas.
 """
 
 import numpy as np
@@ -238,7 +238,7 @@ CELL_LOOPS = {
     "gru_reset_before": gru_reset_before,
     "mgu": mgu,
 }
-"""One loop a cell, by the names of `jbptt.comparison.rows.CELLS`: a new cell needs its own here."""
+"""One loop a cell, by the names of `jbptt.cells.table.CELLS`: a new cell needs its own here."""
 
 
 def network(params, inputs, state, *, all_outputs):

@@ -152,10 +152,25 @@ MAKERS = {
         r"params\['W'\] must have shape \[heads, H/heads, G·H/heads\] = \[2, 3, 12\], got \[6, 24\]",
         lambda: unroll(cell=jbptt.lstm_cell(heads=2)),
     ),
-    "params without peepholes' H": (
+    "peepholes of another size": (
         ValueError,
         r"params\['p'\] must have shape \[3·H\] = \[18\], got \[6\]",
         lambda: unroll(cell=jbptt.LSTM_VARIANTS["V"], p=zeros(H)),
+    ),
+    "V without peepholes": (
+        ValueError,
+        r"params must have the keys \['U', 'W', 'p'\].*make it with the init of lstm_cell\(peepholes='ifo'\)",
+        lambda: unroll(cell=jbptt.LSTM_VARIANTS["V"]),
+    ),
+    "gate recurrence without R": (
+        ValueError,
+        r"params must have the keys \['R', 'U', 'W', 'p'\]",
+        lambda: unroll(cell=jbptt.LSTM_VARIANTS["FGR"], p=zeros(3 * H)),
+    ),
+    "a projection's W of rank 0": (
+        ValueError,
+        r"params\['W'\] must have shape \[P, 4·H\]",
+        lambda: jbptt.unroll(jbptt.lstm_projected, PROJECTED | {"W": zeros()}, XS),
     ),
     "params without a gain": (
         ValueError,

@@ -28,7 +28,7 @@ from jbptt.hand_derived import HAND_DERIVED
 
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 every_cell = pytest.mark.parametrize("row", CELL_ROWS, ids=lambda row: row.name)
-OF_FOUR_UNITS = ("rnn_heads", "slstm", "clockwork", "lstm_layer_norm")
+OF_FOUR_UNITS = ("rnn_heads", "slstm", "clockwork", "checkpoint_lengths_resets", "lstm_layer_norm")
 """Four parts of one unit each; and one unit or two that are normalised are constants, with gradients of rounding."""
 BATCHED = ["rnn", "clockwork", "lstm", "lstm_depth_gated", "slstm", "gru", "siso", "simo", "miso", "mimo"]
 

@@ -12,7 +12,9 @@ import jbptt
 from jbptt import hand_derived
 from jbptt.cells.cell import blocks, join
 from jbptt.cells.table import CELLS
-from jbptt.recurrence import bptt, unrolling
+from jbptt.feedforward.layer import weight_gradient
+from jbptt.recurrence import bptt, checkpointing, unrolling
+from jbptt.recurrence.marks import Marks
 
 # Mutants of a cell: cell -> cell.
 
@@ -70,6 +72,16 @@ def wrong_prime(cell):
     return jbptt.rnn_cell(jbptt.tanh._replace(prime=lambda a: 1 - a))
 
 
+def undecorated_delta(cell):
+    """∂W from δ at z, where it is δ′ at h W."""
+
+    def weight_vjp(params, kept, deltas):
+        delta = deltas if cell.name == "gru" else deltas.z
+        return cell.weight_vjp(params, kept, deltas) | {"W": weight_gradient(kept.h_prev, delta)}
+
+    return cell._replace(weight_vjp=weight_vjp)
+
+
 CELL_MUTANTS = {
     "rnn: the sign of δ": ("rnn", scaled(-1)),
     "rnn: f′ wrong": ("rnn", wrong_prime),
@@ -86,13 +98,11 @@ CELL_MUTANTS = {
     "lstm: δᵗ for δᵗ⁺¹": ("lstm", undelayed),
     "gru: r and u swapped": ("gru", permuted(1, 0, 2)),
     "gru: dh not past u": ("gru", step_vjp_then(lambda kept, d, dz: (d._replace(h=0.99 * d.h), dz))),
-    "lstm_v: δo not through its peephole": (
+    "lstm_v: the peephole of o for that of i on the way back": (
         "lstm_v",
-        step_vjp_then(
-            lambda kept, d, dz: (d._replace(c=d.c - 0.5 * kept.saved.f * blocks(dz, 4)[3]), dz),
-        ),
+        lambda cell: cell._replace(way_back=lambda params: cell.way_back(params | {"p": params["p"][::-1]})),
     ),
-    "lstm_fgr: the gates' own cotangents dropped": (
+    "lstm_fgr: di⁻ dropped": (
         "lstm_fgr",
         step_vjp_then(lambda kept, d, dz: (d._replace(i=0 * d.i), dz)),
     ),
@@ -100,11 +110,8 @@ CELL_MUTANTS = {
         "lstm_projected",
         weights_from(lambda kept, deltas: (kept, deltas._replace(h=jnp.roll(deltas.h, -1, axis=0)), 1)),
     ),
-    "lstm_layer_norm: δ for δ′ in ∂W": (
-        "lstm_layer_norm",
-        weights_from(lambda kept, deltas: (unnormalised(kept), deltas, 1)),
-    ),
-    "lstm_depth_gated: the layers' δ swapped": (
+    "lstm_layer_norm: δ for δ′ in ∂W": ("lstm_layer_norm", undecorated_delta),
+    "lstm_depth_gated: the layers' dh swapped": (
         "lstm_depth_gated",
         step_vjp_then(lambda kept, d, deltas: (d._replace(h=d.h_below, h_below=d.h), deltas)),
     ),
@@ -121,13 +128,8 @@ CELL_MUTANTS = {
         "gru_reset_before",
         weights_from(lambda kept, dzs: (unreset(kept), dzs, 1)),
     ),
-    "gru: δ for δ′ in ∂W": ("gru", weights_from(lambda kept, dzs: (unreset(kept), dzs, 1))),
+    "gru: δ for δ′ in ∂W": ("gru", undecorated_delta),
 }
-
-
-def unnormalised(kept):
-    y, s = kept.saved.hW
-    return kept._replace(saved=kept.saved._replace(hW=(0 * y, s)))
 
 
 def unreset(kept):
@@ -147,16 +149,25 @@ def test_mutants_of_a_cell(mutant):
 
 def cotangents_first(change):
     """`change(dstate, dhs)` before the way back."""
-    return lambda bwd: lambda cell, length, residuals, cts: bwd(cell, length, residuals, change(*cts))
+    return lambda bwd: lambda cell, direction, residuals, cts: bwd(cell, direction, residuals, change(*cts))
 
 
 def gradients_then(change):
-    """`change(dparams, dstate, dzs)` after it."""
-    return lambda bwd: lambda *args: change(*bwd(*args))
+    """`change(dparams, dstate, dxs)` after it."""
+
+    def mutate(bwd):
+        def mutated(*args):
+            dparams, dstate, dreset_state, dsequence = bwd(*args)
+            dparams, dstate, dxs = change(dparams, dstate, dsequence.xs)
+            return dparams, dstate, dreset_state, dsequence._replace(xs=dxs)
+
+        return mutated
+
+    return mutate
 
 
 def residuals_first(change):
-    return lambda bwd: lambda cell, length, residuals, cts: bwd(cell, length, change(residuals), cts)
+    return lambda bwd: lambda cell, direction, residuals, cts: bwd(cell, direction, change(residuals), cts)
 
 
 def dropped(field):
@@ -173,7 +184,7 @@ ENGINE_MUTANTS = {
     "dhs the mean over the batch": cotangents_first(
         lambda dstate, dhs: (dstate, jnp.broadcast_to(dhs.mean(1, keepdims=True), dhs.shape))
     ),
-    "dz in reversed time": gradients_then(lambda dparams, dstate, dzs: (dparams, dstate, dzs[::-1])),
+    "dx in reversed time": gradients_then(lambda dparams, dstate, dxs: (dparams, dstate, dxs[::-1])),
     "the initial state's gradient dropped": gradients_then(
         lambda dparams, dstate, dzs: (dparams, jax.tree.map(jnp.zeros_like, dstate), dzs)
     ),
@@ -195,8 +206,8 @@ UNSEEN_BY_A_SUM = {
 def mutant(request, monkeypatch):
     """The name of a mutant, planted in the engine."""
     monkeypatch.setattr(hand_derived, "HAND_DERIVED", [])  # where a HandDerived enters itself
-    bwd = ENGINE_MUTANTS[request.param](bptt._bptt_bwd)
-    monkeypatch.setattr(unrolling, "recur", hand_derived.HandDerived(bptt.forward, bptt._bptt_fwd, bwd, static=2))
+    bwd = ENGINE_MUTANTS[request.param](bptt.bptt_bwd)
+    monkeypatch.setattr(unrolling, "recur", hand_derived.HandDerived(bptt.forward, bptt.bptt_fwd, bwd, static=2))
     return request.param
 
 
@@ -217,3 +228,46 @@ def test_which_of_them_a_sum_of_hs_would_miss(mutant):
     else:
         with pytest.raises(AssertionError):
             assert_close(got, expected)
+
+
+# Mutants of what is done to the state between steps.
+
+MARK_MUTANTS = {
+    "lengths: what stayed gets nothing": (
+        "lengths",
+        "leave_vjp",
+        lambda f: lambda m, d, dh: (f(m, d, dh)[0], bptt.zeros(d)),
+    ),
+    "lengths: h put out past the end": (
+        "lengths",
+        "leave_vjp",
+        lambda f: lambda m, d, dh: f(m._replace(valid=~m.valid), d, dh),
+    ),
+    "resets: gradients cross them": ("resets", "enter_vjp", lambda f: lambda m, d: (d, f(m, d)[1])),
+    "resets: the reset state gets nothing": ("resets", "enter_vjp", lambda f: lambda m, d: (f(m, d)[0], bptt.zeros(d))),
+    "resets: ∂W with h from before them": (
+        "resets",
+        "_before_each_step",
+        lambda f: (
+            lambda residuals, reverse: f(
+                residuals._replace(sequence=residuals.sequence._replace(marks=Marks())), reverse
+            )
+        ),
+    ),
+    "truncate: cuts ignored": ("truncate", "enter_vjp", lambda f: lambda m, d: f(m._replace(cut=None), d)),
+}
+
+
+@pytest.mark.parametrize("name", MARK_MUTANTS)
+def test_mutants_of_marks(name, monkeypatch):
+    row, function, mutate = MARK_MUTANTS[name]
+    manual, auto, args = twins(ROWS_BY_NAME[row])
+    monkeypatch.setattr(bptt, function, mutate(getattr(bptt, function)))
+    assert_caught(manual, auto, args)
+
+
+def test_mutant_of_checkpoints(monkeypatch):
+    """The last segment's weight gradients alone, in place of the sum."""
+    manual, auto, args = twins(ROWS_BY_NAME["checkpoint"])
+    monkeypatch.setattr(checkpointing, "plus", lambda total, more: total if more is None else more)
+    assert_caught(manual, auto, args)

@@ -67,8 +67,9 @@ def test_losses(name, reduction):
     assert_close(loss(*args[:2]), numpy_loops.reduced(costs, np.ones_like(costs), reduction), FORWARD)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [row for row in ROWS if "truncate" not in row.name], ids=lambda row: row.name)
 def test_finite_differences(row):
+    """(What is truncated is by its purpose no slope.)"""
     assert_gradients_are_slopes(row, SIZES._replace(T=3), seeds=(10, 11, 12), order=1)
 
 

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
-from helpers import CELL_ROWS, ROWS_BY_NAME, SIZES, assert_gradients_match, cotangent_patterns, twins
+from helpers import CELL_ROWS, ROWS_BY_NAME, SIZES, assert_close, cotangent_patterns, twins
 
 import jbptt
 from jbptt.cells.table import CELLS
@@ -78,22 +80,32 @@ def test_program_does_not_grow_with_time(row):
     assert size(3) == size(30)
 
 
-@pytest.mark.parametrize("row", [ROWS_BY_NAME[name] for name in ("rnn", "lstm", "gru")], ids=lambda row: row.name)
-@pytest.mark.parametrize("cached, axes", [(0, 3), (forward.CACHED, 2)], ids=["large", "small"])
-def test_weights_beyond_the_caches_meet_the_inputs_at_once_and_others_step_by_step(row, cached, axes, monkeypatch):
-    monkeypatch.setattr(forward, "CACHED", cached)
-    fn, args = row.build(jax.random.key(0), SIZES, jnp.float64)
+def products(jaxpr):
+    """How many axes each product's result has: 3, over the whole time axis; 2, of a step."""
+    return sorted(e.outvars[0].aval.ndim for e in equations(jaxpr) if e.primitive.name == "dot_general")
 
-    def auto(*args):  # a function of its own: JAX remembers what it traced of another
-        return fn(*args, vjp="auto")
 
-    products = [
-        e.outvars[0].aval.ndim
-        for e in equations(jax.make_jaxpr(auto)(*args).jaxpr)
-        if e.primitive.name == "dot_general"
-    ]
-    assert sorted(products) == [2, axes]  # h W, and x U
-    assert_gradients_match(twins(row)[0], auto, args)
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_forward_alone_meets_the_inputs_step_by_step_while_weights_are_cached(name, monkeypatch):
+    manual, auto, args = twins(ROWS_BY_NAME[name])
+    assert products(jax.make_jaxpr(manual)(*args).jaxpr) == [2, 2]  # x U and h W
+    monkeypatch.setattr(forward, "CACHED", 0)
+    again = partial(ROWS_BY_NAME[name].build(jax.random.key(0), SIZES, jnp.float64)[0], vjp="manual")
+    assert products(jax.make_jaxpr(lambda *args: again(*args))(*args).jaxpr) == [2, 3]
+    assert products(jax.make_jaxpr(auto)(*args).jaxpr) == [2, 3], "what JAX differentiates"
+    assert_close(jax.jit(manual)(*args), jax.jit(auto)(*args))
+
+
+def test_forward_alone_of_one_gate_meets_the_inputs_at_once():
+    manual, _, args = twins(ROWS_BY_NAME["rnn"])
+    assert products(jax.make_jaxpr(manual)(*args).jaxpr) == [2, 3]
+
+
+def test_a_cell_that_forgets_a_gradient_is_told():
+    cell = jbptt.lstm._replace(weight_vjp=lambda params, kept, deltas: {"W": params["W"]})
+    params, xs = jbptt.lstm.init(jax.random.key(0), 2, 3), jnp.zeros((4, 2), jnp.float32)
+    with pytest.raises(ValueError, match=r"lstm: neither .* gives a gradient of \['b'\]"):
+        jax.grad(lambda params: jnp.sum(jbptt.unroll(cell, params, xs)[1]))(params)
 
 
 @pytest.mark.parametrize("name", ["siso", "simo"])
@@ -177,14 +189,23 @@ def test_makers_return_the_same_cell(make):
 
 
 def test_constants_are_what_the_makers_return():
-    for name in ("rnn", "lstm", "gru", "indrnn", "clockwork", "slstm", "mgu"):
-        assert getattr(jbptt, name) is getattr(jbptt, f"{name}_cell")()
-    for name in ("gru_reset_before", "lstm_depth_gated", "lstm_projected", "lstm_layer_norm"):
+    plain = ["rnn", "lstm", "gru", "indrnn", "clockwork", "slstm", "mgu"]
+    for name in (*plain, "gru_reset_before", "lstm_depth_gated", "lstm_projected", "lstm_layer_norm"):
         assert getattr(jbptt, name) is getattr(jbptt, f"{name}_cell")()
     assert jbptt.rnn is jbptt.rnn_cell(activation=jbptt.tanh, bias=True, heads=1)
     assert jbptt.lstm is jbptt.lstm_cell(bias=True, forget_bias=1.0, heads=1) is jbptt.LSTM_VARIANTS["NP"]
     assert jbptt.LSTM_VARIANTS["V"] is jbptt.lstm_cell(peepholes="ifo")
-    assert jbptt.gru is jbptt.gru_cell(bias=True, heads=1)
+    assert jbptt.gru is jbptt.gru_cell(bias=1, heads=np.int64(1))
+    assert jbptt.gru_cell(bias=0, heads=np.int64(4)) is jbptt.gru_cell(bias=False, heads=4)
+
+
+def test_cells_are_called_what_makes_them():
+    assert jbptt.lstm.name == "lstm"
+    assert jbptt.LSTM_VARIANTS["CIFG"].name == "lstm_cell(coupled=True, peepholes='io')"
+    assert jbptt.rnn_cell(jbptt.relu, heads=4).name == "rnn_cell(activation='relu', heads=4)"
+
+
+def test_every_cell_is_another():
     assert len(set(CELLS.values())) == len(CELLS)
 
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 from helpers import (
-    DISTINCT_ROWS,
     ROWS_BY_NAME,
+    ROWS_OF_EVERY_KIND,
     SIZES,
     assert_close,
     assert_gradients_match,
@@ -21,7 +21,7 @@ from jbptt.comparison.pair import value_and_gradients
 
 COPIES = 2
 CELLS = ["rnn_relu", "lstm", "gru"]
-every_row = pytest.mark.parametrize("row", DISTINCT_ROWS, ids=lambda row: row.name)
+every_row = pytest.mark.parametrize("row", ROWS_OF_EVERY_KIND, ids=lambda row: row.name)
 
 
 def stacked(tree):

@@ -1,6 +1,7 @@
 """Checkpoints: pytrees of arrays on disk, by orbax. Written atomically; reading one executes no code."""
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ class Checkpoints:
     def __init__(self, run: Path):
         self.folder = (run / "checkpoints").absolute()
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        self._manager = ocp.CheckpointManager(
+            self.folder, options=options, item_handlers=ocp.StandardCheckpointHandler()
+        )
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -46,17 +49,33 @@ class Checkpoints:
                 f"{self.folder} has no checkpoint {step}: there is {' and '.join(map(str, steps)) or 'none'}"
             )
         template = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        path = self.folder / str(step)
+        if self._saved_as(step) not in (None, _shapes_and_dtypes(like)):
+            raise UserError(f"checkpoint {path} is of another configuration than config.json: was that changed?")
         try:
-            tree = self._manager.restore(step, args=ocp.args.StandardRestore(template))
+            return self._manager.restore(step, args=ocp.args.StandardRestore(template))
         except Exception as error:  # what orbax raises depends on which byte is missing
-            raise UserError(self._unreadable(step, steps)) from error
-        if jax.tree.map(jax.numpy.shape, tree) != jax.tree.map(jax.numpy.shape, like):
-            raise UserError(self._unreadable(step, steps))
-        return tree
+            _silence_what_orbax_leaves_behind()
+            before = [each for each in steps if each < step]
+            remedy = f"delete it to go on from {before[-1]}" if before else "there is none before it"
+            raise UserError(f"checkpoint {path} is damaged: {remedy}") from error
 
-    def _unreadable(self, step, steps):
-        before = [each for each in steps if each < step]
-        remedy = f"delete it to go on from {before[-1]}" if before else "there is none before it"
-        return (
-            f"checkpoint {self.folder / str(step)} is damaged, or of another configuration than config.json: {remedy}"
-        )
+    def _saved_as(self, step):
+        """The shapes and dtypes in the checkpoint of `step`; None if they cannot be read."""
+        try:
+            return _shapes_and_dtypes(self._manager.item_metadata(step))
+        except Exception:  # a damaged one, which restoring will tell of
+            return None
+
+
+def _shapes_and_dtypes(tree):
+    return sorted(
+        (jax.tree_util.keystr(path, simple=True, separator="."), tuple(leaf.shape), str(leaf.dtype))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    )
+
+
+def _silence_what_orbax_leaves_behind():
+    """Reads that were still under way when another one failed: each would print a traceback when it is collected."""
+    sys.unraisablehook = lambda unraisable: None
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)

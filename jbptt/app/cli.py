@@ -20,7 +20,7 @@ FILE = click.Path(path_type=Path)
 
 
 class FiniteNumber(click.ParamType):
-    """A finite number above 0, or from 0 on."""
+    """A number above 0, or from 0 on, that float32 can hold."""
 
     name = "number"
 
@@ -29,7 +29,7 @@ class FiniteNumber(click.ParamType):
 
     def convert(self, value, parameter, context):
         number = click.FLOAT.convert(value, parameter, context)
-        if not math.isfinite(number) or number < 0 or (number == 0 and not self._included):
+        if not number < 3e38 or number < 0 or (number == 0 and not self._included):
             self.fail(
                 f"{value} is not a finite number {'from 0 on' if self._included else 'above 0'}", parameter, context
             )
@@ -47,6 +47,9 @@ def setting(name: str, kind, text: str):
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line. Returns the exit status: 0; 1, a check failed; 2, a user's error; 130, interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a character of the text
     try:
         return cli.main(args=arguments, prog_name="jbptt", standalone_mode=False) or 0
     except click.exceptions.NoArgsIsHelpError as error:
@@ -207,4 +210,7 @@ def plot_loss(run: Path) -> None:
     from jbptt.app.files import read_config
     from jbptt.app.plots import plot_losses
 
-    click.echo(plot_losses(run, read_config(run).get("bigram_nats")))
+    bigram = read_config(run).get("bigram_nats")
+    if not isinstance(bigram, (float, type(None))):
+        raise UserError(f"{run / 'config.json'} is not what train wrote: look at 'bigram_nats'")
+    click.echo(plot_losses(run, bigram))

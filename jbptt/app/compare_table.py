@@ -1,5 +1,6 @@
 """`jbptt compare`: manual against auto, a line for every row of the library's table."""
 
+import os
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -26,6 +27,10 @@ def chosen_rows(names: tuple[str, ...]) -> list[Row]:
 
 def measure(rows: list[Row], sizes: Sizes, dtype: str, rounds: int) -> Iterator[dict[str, Any]]:
     """Compares each row, and yields its figures as one flat dict. Raises UserError for sizes that a row cannot have."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    T, B, I, H, O = sizes
+    if 8 * max(T * B * (I + 20 * H + O), 8 * H * (I + H)) > memory:  # in float64, with what steps save
+        raise UserError(f"--sizes {T},{B},{I},{H} need more than this machine's {memory / 2**30:.0f} GiB of memory")
     for row in rows:
         try:
             function, args = row.build(jax.random.key(0), sizes, jnp.dtype(dtype))

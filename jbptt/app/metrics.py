@@ -35,7 +35,7 @@ def read_rows(run: Path) -> list[dict[str, Any]]:
         return []
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [{name: _number(name, field) for name, field in row.items()} for row in csv.DictReader(file)]
+            return [{name: _number(name, row[name]) for name in COLUMNS} for row in csv.DictReader(file)]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not a metrics file that train wrote: {error}") from None
 

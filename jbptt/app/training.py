@@ -68,9 +68,10 @@ def train(task: Task, carry: Any, start: int, run: Path, checkpoints: Checkpoint
                 rows.append(_row(done, loss, validation, float(task.learning_rate(number)), speed))
                 write_rows(run, rows)
                 reporter.step(task.steps, task.items, rows[-1])
-            if validates or signals:
+            stop = bool(signals)  # read once: another may come in between
+            if validates or stop:
                 checkpoints.save(done, carry)
-            if signals and not last:
+            if stop and not last:
                 return Outcome(carry, done, interrupted=True)
     return Outcome(carry, task.steps, interrupted=False)
 

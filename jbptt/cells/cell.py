@@ -93,6 +93,15 @@ def bias_vjp(params: Params, deltas: jax.Array) -> Params:
     return {"b": bias_gradient(deltas)} if "b" in params else {}
 
 
+def maker_name(name: str, **options: tuple[Any, Any]) -> str:
+    """What messages call a cell: `name`, or the call that makes it.
+
+    - `options`: (value, default) of each of the maker's options.
+    """
+    given = [f"{option}={value!r}" for option, (value, default) in options.items() if value != default]
+    return f"{name}_cell({', '.join(given)})" if given else name
+
+
 def check_init(input_size: int, hidden_size: int, dtype: Any) -> None:
     """Raises TypeError or ValueError for what no cell can be initialised with."""
     checks.size("input_size", input_size)

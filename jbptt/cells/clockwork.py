@@ -8,7 +8,7 @@ A module sees itself and those as slow or slower: W[j, k], from unit j to unit k
 state counts time, so that a sequence that is cut and carried on keeps its clocks.
 """
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -52,7 +52,7 @@ def clockwork_cell(
     return _clockwork_cell(tuple(map(int, periods)), activation, bool(bias))
 
 
-@lru_cache
+@cache
 def _clockwork_cell(periods, activation, bias):
     product = from_slow_to_fast(periods)
 
@@ -88,7 +88,7 @@ def spread(periods: tuple[int, ...], hidden_size: int) -> np.ndarray:
     return np.repeat(periods, hidden_size // len(periods))
 
 
-@lru_cache
+@cache
 def from_slow_to_fast(periods: tuple[int, ...]) -> Product:
     """The full product without the weights from faster to slower units."""
 

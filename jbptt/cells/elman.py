@@ -5,13 +5,13 @@ zᵗ = U xᵗ + W aᵗ⁻¹ + b         aᵗ = f(zᵗ)         h = a
 ∂C/∂W = Σ_t δᵗ (aᵗ⁻¹)ᵀ     ∂C/∂U = Σ_t δᵗ (xᵗ)ᵀ     ∂C/∂b = Σ_t δᵗ
 """
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jbptt.cells.cell import Cell, Params, check_init
+from jbptt.cells.cell import Cell, Params, check_init, maker_name
 from jbptt.cells.gated import gated_cell, gated_init
 from jbptt.cells.products import block_diagonal
 from jbptt.feedforward.activations import Activation, check_activation, relu, tanh
@@ -32,14 +32,16 @@ def rnn_cell(activation: Activation = tanh, *, bias: bool = True, heads: int = 1
     an activation without its f′.
     """
     check_activation("activation", activation)
-    return _rnn_cell(activation, bool(bias), block_diagonal(heads))
+    product = block_diagonal(heads)
+    name = maker_name("rnn", activation=(activation.name, "tanh"), bias=(bool(bias), True), heads=(int(heads), 1))
+    return _rnn_cell(name, activation, bool(bias), product)
 
 
-@lru_cache
-def _rnn_cell(activation, bias, product):
+@cache
+def _rnn_cell(name, activation, bias, product):
     pointwise, pointwise_vjp = rnn_pair(activation)
     return gated_cell(
-        f"rnn_{activation.name}" if activation is not tanh else "rnn",
+        name,
         gates=1,
         state_type=RNNState,
         init=gated_init(1, bias=bias, product=product),

@@ -37,6 +37,7 @@ def gated_cell(
     pointwise_weight_vjp: Callable[[Params, Kept, jax.Array], Params] = lambda params, kept, deltas: {},
     product: Product = FULL,
     others: dict[str, tuple[int, ...]] | None = None,
+    optional: tuple[str, ...] = (),
     reference: str = "",
 ) -> Cell:
     """A cell that is one product with h and then a pointwise function of x U + b and h W.
@@ -50,9 +51,10 @@ def gated_cell(
     - `pointwise_weight_vjp(params, kept, deltas)`: gradients of parameters that `pointwise` uses, over all T.
     - `product`: how h meets W.
     - `others`: the parameters that `pointwise` uses, and their shapes in multiples of H: {"p": (3,)} is p [3·H].
-      Parameters may do without one of them.
+    - `optional`: those of them that parameters may do without.
     """
     others = others or {}
+    needed = {"U", "W", *others} - set(optional)
 
     def shapes(hidden_size):
         return {"W": product.shape(hidden_size, gates)} | multiples_of(hidden_size, others)
@@ -62,7 +64,7 @@ def gated_cell(
         return state_type(*[jnp.zeros((*batch_shape, U.shape[1] // gates), U.dtype) for _ in state_type._fields])
 
     def check(params, x):
-        check_params(name, params, x, gates=gates, needed={"U", "W"}, optional={"b", *others}, shapes=shapes)
+        check_params(name, params, x, gates=gates, needed=needed, optional={"b", *optional}, shapes=shapes)
 
     def step(params, state, z):
         hW = product.times(state.h, params["W"])
@@ -80,7 +82,19 @@ def gated_cell(
         dW = product.gradient(kept.h_prev, recurrent_delta(params, kept, deltas))  # Σ_t δᵗ (aᵗ⁻¹)ᵀ
         return {"W": dW} | bias_vjp(params, deltas) | pointwise_weight_vjp(params, kept, deltas)
 
-    return Cell(name, init, initial_state, check, project, project_vjp, step, way_back, step_vjp, weight_vjp, reference)
+    return Cell(
+        name=name,
+        init=init,
+        initial_state=initial_state,
+        check=check,
+        project=project,
+        project_vjp=project_vjp,
+        step=step,
+        way_back=way_back,
+        step_vjp=step_vjp,
+        weight_vjp=weight_vjp,
+        reference=reference,
+    )
 
 
 def gated_init(

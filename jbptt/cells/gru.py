@@ -13,13 +13,13 @@ Backward, from dh:
     ∂C/∂W = Σ_t δ′ᵗ (hᵗ⁻¹)ᵀ    ∂C/∂bn = Σ_t δnᵗ ⊙ rᵗ    ∂C/∂U = Σ_t δᵗ (xᵗ)ᵀ    ∂C/∂b = Σ_t δᵗ
 """
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jbptt.cells.cell import Cell, blocks, join
+from jbptt.cells.cell import Cell, blocks, join, maker_name
 from jbptt.cells.gated import gated_cell, gated_init
 from jbptt.cells.products import block_diagonal
 from jbptt.feedforward.activations import sigmoid, tanh
@@ -76,14 +76,16 @@ def gru_cell(*, bias: bool = True, heads: int = 1) -> Cell:
     Parameters, gate blocks r, u, n: "U" [I, 3·H], "W" [H, 3·H] (with heads: [heads, H/heads, 3·H/heads]), "b" [3·H],
     "bn" [H], the candidate's recurrent bias. State: h.
     """
-    return _gru_cell(bool(bias), block_diagonal(heads))
+    product = block_diagonal(heads)
+    name = maker_name("gru", bias=(bool(bias), True), heads=(int(heads), 1))
+    return _gru_cell(name, bool(bias), product)
 
 
-@lru_cache
-def _gru_cell(bias, product):
+@cache
+def _gru_cell(name, bias, product):
     others = {"bn": (1,)}
     return gated_cell(
-        "gru",
+        name,
         gates=3,
         state_type=GRUState,
         init=gated_init(3, bias=bias, product=product, others=others if bias else {}),
@@ -93,6 +95,7 @@ def _gru_cell(bias, product):
         pointwise_weight_vjp=_pointwise_weight_vjp,
         product=product,
         others=others,
+        optional=("bn",),
         reference="Cho 2014, Chung 2014",
     )
 

@@ -18,7 +18,7 @@ Two products, one after the other: that is why it has a step of its own, and why
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -80,7 +80,7 @@ def mgu_cell(*, bias: bool = True) -> Cell:
     return _reset_cell("mgu", MGU_GATING, bool(bias), "Zhou 2016")
 
 
-@lru_cache
+@cache
 def _reset_cell(name, gating, bias, reference):
     G = gating.number + 1
 

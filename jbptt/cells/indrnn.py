@@ -7,7 +7,7 @@
 It is the simple recurrent cell whose recurrent weights are diagonal.
 """
 
-from functools import lru_cache
+from functools import cache
 
 import jax
 
@@ -41,7 +41,7 @@ def indrnn_cell(activation: Activation = relu, *, bias: bool = True) -> Cell:
     return _indrnn_cell(activation, bool(bias))
 
 
-@lru_cache
+@cache
 def _indrnn_cell(activation, bias):
     pointwise, pointwise_vjp = rnn_pair(activation)
     return gated_cell(

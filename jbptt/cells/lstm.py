@@ -25,15 +25,15 @@ Full gate recurrence: (zi, zf, zo) gain (i⁻, f⁻, o⁻) R, the gates of the s
 ∂C/∂R = Σ_t (δi, δf, δo)ᵗ ((i, f, o)ᵗ⁻¹)ᵀ.
 """
 
-from functools import lru_cache
+from functools import cache
 
 import jax
 import jax.numpy as jnp
 
-from jbptt.cells.cell import Cell, Params
+from jbptt.cells.cell import Cell, Params, maker_name
 from jbptt.cells.gated import gated_cell, gated_init
 from jbptt.cells.lstm_pair import Form, LSTMGatesState, LSTMState, lstm_pair
-from jbptt.cells.products import block_diagonal
+from jbptt.cells.products import block_diagonal, transposed
 
 
 def lstm_cell(
@@ -78,17 +78,32 @@ def lstm_cell(
     if forget_bias is not None and not (bias and "f" in own):
         raise ValueError(f"forget_bias {forget_bias} has no bias to go into: leave it out, or leave bias and gate in")
     form = Form(own, peepholes, bool(coupled), bool(input_activation), bool(output_activation), bool(gate_recurrence))
-    return _lstm_cell(form, bool(bias), 1.0 if forget_bias is None else float(forget_bias), block_diagonal(heads))
+    product, forget_bias = block_diagonal(heads), 1.0 if forget_bias is None else float(forget_bias)
+    name = maker_name(
+        "lstm",
+        bias=(bool(bias), True),
+        forget_bias=(forget_bias, 1.0),
+        input_gate=(bool(input_gate), True),
+        forget_gate=(bool(forget_gate), True),
+        output_gate=(bool(output_gate), True),
+        coupled=(form.coupled, False),
+        input_activation=(form.input_activation, True),
+        output_activation=(form.output_activation, True),
+        peepholes=(peepholes, ""),
+        gate_recurrence=(form.gate_recurrence, False),
+        heads=(int(heads), 1),
+    )
+    return _lstm_cell(name, form, bool(bias), forget_bias, product)
 
 
-@lru_cache
-def _lstm_cell(form, bias, forget_bias, product):
+@cache
+def _lstm_cell(name, form, bias, forget_bias, product):
     gates = len(form.blocks)
     others = {"p": (len(form.peepholes),)} if form.peepholes else {}
     others |= {"R": (3, 3)} if form.gate_recurrence else {}
     pointwise, pointwise_vjp, pointwise_weight_vjp = lstm_pair(form)
-    return gated_cell(
-        "lstm",
+    cell = gated_cell(
+        name,
         gates=gates,
         state_type=LSTMGatesState if form.gate_recurrence else LSTMState,
         init=forgetting_little(gated_init(gates, bias=bias, product=product, others=others), form.blocks, forget_bias),
@@ -99,6 +114,9 @@ def _lstm_cell(form, bias, forget_bias, product):
         others=others,
         reference="Hochreiter and Schmidhuber 1997, Gers 2000" if form == Form() else "Greff 2017",
     )
+    if not form.gate_recurrence:
+        return cell
+    return cell._replace(way_back=lambda params: cell.way_back(params) | {"RT": transposed(params["R"])})
 
 
 def forgetting_little(plain_init, blocks: str = "ifgo", forget_bias: float = 1.0):

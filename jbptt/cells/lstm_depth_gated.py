@@ -1,6 +1,6 @@
 """The depth-gated LSTM (Yao 2015): layers whose cell states are joined by a gate, as one cell of L layers.
 
-In layer l, from its input x (the layer below's h), its own h⁻ and c⁻, and the layer below's new cell state e:
+In layer l, from its input x (the layer below's h), its own h⁻ and c⁻, and the layer below's c, called e:
 
     (zi, zf, zg, zo) = x U + b + h⁻ W        zd = x Ud + bd                                 (d: from layer 2 on)
     i = σ(zi + pi ⊙ c⁻)    f = σ(zf + pf ⊙ c⁻)    g = tanh(zg)    d = σ(zd + pd ⊙ c⁻ + qd ⊙ e)
@@ -18,14 +18,26 @@ and every weight's gradient is Σ_t of its δ and what it multiplies.
 B batch (any number of batch axes), I inputs, H units, L layers.
 """
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jbptt import checks
-from jbptt.cells.cell import Cell, Params, bias_vjp, biased, blocks, check_params, join, project, project_vjp, scaled
+from jbptt.cells.cell import (
+    Cell,
+    Params,
+    bias_vjp,
+    biased,
+    blocks,
+    check_params,
+    join,
+    maker_name,
+    project,
+    project_vjp,
+    scaled,
+)
 from jbptt.cells.gated import gated_init
 from jbptt.cells.lstm import forgetting_little
 from jbptt.cells.products import transposed
@@ -42,27 +54,29 @@ class DepthGatedState(NamedTuple):
 
 
 class LayerSaved(NamedTuple):
-    """A layer's gates after their activations, its input from below, the states that they saw, its new cell state and
-    tanh of it: [B, H] each. The lowest has neither d, x nor e."""
+    """A layer's gates after their activations (the lowest has no d), h before the step (None: the top layer's, which is
+    kept already), c before it, c and tanh of c: [B, H] each."""
 
     i: jax.Array
     f: jax.Array
     g: jax.Array
     o: jax.Array
     d: jax.Array | None
-    x: jax.Array | None
-    e: jax.Array | None
-    h_prev: jax.Array
+    h_prev: jax.Array | None
     c_prev: jax.Array
     c: jax.Array
     tanh_c: jax.Array
+
+    @property
+    def h(self) -> jax.Array:
+        return self.o * self.tanh_c
 
 
 def lstm_depth_gated_cell(layers: int = 2, *, bias: bool = True) -> Cell:
     """Layers of long short-term memory, with peepholes, whose cell states are joined by depth gates.
 
     - `layers`: L.
-    - `bias`: whether `init` makes the lowest layer's "b". (Those above it always have one.)
+    - `bias`: whether `init` makes "b" and "b_above".
 
     Parameters, gate blocks i, f, g, o, d: "U" [I, 4·H] and "b" [4·H] of the lowest layer, "U_above" [L−1, H, 5·H] and
     "b_above" [L−1, 5·H], "W" [L, H, 4·H], peepholes "p" [L, 3·H] (pi, pf, po) and "p_above" [L−1, 2·H] (pd, qd).
@@ -72,10 +86,10 @@ def lstm_depth_gated_cell(layers: int = 2, *, bias: bool = True) -> Cell:
     return _lstm_depth_gated_cell(layers, bool(bias))
 
 
-@lru_cache
+@cache
 def _lstm_depth_gated_cell(L, bias):
     lowest_init = forgetting_little(gated_init(4, bias=bias))
-    above_init = forgetting_little(gated_init(5, bias=True))
+    above_init = forgetting_little(gated_init(5, bias=bias))
 
     def init(key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:
         keys = jax.random.split(key, L)
@@ -85,9 +99,10 @@ def _lstm_depth_gated_cell(L, bias):
         stacks = {
             "W": [lowest["W"], *[layer["W"][:, : 4 * hidden_size] for layer in above]],
             "U_above": [layer["U"] for layer in above],
-            "b_above": [layer["b"] for layer in above],
         }
-        return zeros | lowest | {name: jnp.stack(arrays) for name, arrays in stacks.items() if arrays}
+        stacks |= {"b_above": [layer["b"] for layer in above]} if bias else {}
+        params = zeros | lowest | {name: jnp.stack(arrays) for name, arrays in stacks.items() if arrays}
+        return {name: leaf for name, leaf in params.items() if bias or name != "b_above"}
 
     def shapes(H):
         return {
@@ -103,24 +118,22 @@ def _lstm_depth_gated_cell(L, bias):
         return DepthGatedState(*[jnp.zeros((*batch_shape, n * H), dtype) for n in (1, L - 1, L)])
 
     def check(params, x):
-        needed = {"U", *shapes(1)}
-        check_params("lstm_depth_gated", params, x, gates=4, needed=needed, optional={"b"}, shapes=shapes)
+        needed, optional = {"U", *shapes(1)} - {"b_above"}, {"b", "b_above"}
+        check_params("lstm_depth_gated", params, x, gates=4, needed=needed, optional=optional, shapes=shapes)
 
     def step(params, state, z):
-        hs_prev, cs_prev, layers, h, c = _by_layer(state, L), blocks(state.c, L), [], None, None
+        hs_prev, cs_prev, layers = _by_layer(state, L), blocks(state.c, L), []
         for l in range(L):
             hW = jnp.dot(hs_prev[l], params["W"][l])
             if l == 0:
-                z, zd = biased(params, z, hW.shape), None
+                z, below = biased(params, z, hW.shape), None
             else:
-                above = jnp.dot(h, params["U_above"][l - 1])
-                above = above + jnp.broadcast_to(params["b_above"][l - 1], above.shape)
-                z, zd = above[..., : hW.shape[-1]], above[..., hW.shape[-1] :]
-            h, layer = _layer(params, l, z + hW, zd, hs_prev[l], cs_prev[l], h, c)
-            c = layer.c
-            layers.append(layer)
-        hs = [layer.o * layer.tanh_c for layer in layers]
-        return _state(hs, [layer.c for layer in layers]), tuple(layers)
+                below = layers[-1]
+                z = jnp.dot(below.h, params["U_above"][l - 1])
+                z = z + jnp.broadcast_to(params["b_above"][l - 1], z.shape) if "b_above" in params else z
+            layers.append(_layer(params, l, z, hW, hs_prev[l], cs_prev[l], below))
+        state = _state([layer.h for layer in layers], [layer.c for layer in layers])
+        return state, (*layers[:-1], layers[-1]._replace(h_prev=None))
 
     def way_back(params):
         return params | {"WT": transposed(params["W"]), "U_aboveT": transposed(params["U_above"])}
@@ -128,61 +141,65 @@ def _lstm_depth_gated_cell(L, bias):
     def step_vjp(way_back, kept, dstate):
         dhs, dcs, deltas = _by_layer(dstate, L), blocks(dstate.c, L), [None] * L
         for l in reversed(range(L)):
-            delta, dcs[l], de = _layer_vjp(way_back, l, kept.saved[l], dhs[l], dcs[l])
-            deltas[l] = delta
-            dhs[l] = jnp.dot(delta[..., : 4 * de.shape[-1]], way_back["WT"][l])
+            below = kept.saved[l - 1] if l > 0 else None
+            deltas[l], dcs[l], dc_below = _layer_vjp(way_back, l, kept.saved[l], below, dhs[l], dcs[l])
+            dhs[l] = jnp.dot(deltas[l][..., : way_back["WT"].shape[1]], way_back["WT"][l])
             if l > 0:
-                dcs[l - 1] = dcs[l - 1] + de
-                dhs[l - 1] = dhs[l - 1] + jnp.dot(delta, way_back["U_aboveT"][l - 1])
+                dcs[l - 1] = dcs[l - 1] + dc_below
+                dhs[l - 1] = dhs[l - 1] + jnp.dot(deltas[l], way_back["U_aboveT"][l - 1])
         return _state(dhs, dcs), tuple(deltas)
 
     def weight_vjp(params, kept, deltas):
         dparams = {name: [] for name in shapes(1)}
-        for layer, delta in zip(kept.saved, deltas, strict=True):
+        for l, (layer, delta) in enumerate(zip(kept.saved, deltas, strict=True)):
             H = layer.c.shape[-1]
             delta_i, delta_f, _, delta_o, *delta_d = blocks(delta, delta.shape[-1] // H)
-            dparams["W"].append(weight_gradient(layer.h_prev, delta[..., : 4 * H]))
+            h_prev = kept.h_prev if layer.h_prev is None else layer.h_prev
+            dparams["W"].append(weight_gradient(h_prev, delta[..., : 4 * H]))
             seen = delta_i * layer.c_prev, delta_f * layer.c_prev, delta_o * layer.c
             dparams["p"].append(bias_gradient(join(*seen)))
             for d in delta_d:
-                dparams["U_above"].append(weight_gradient(layer.x, delta))
+                below = kept.saved[l - 1]
+                dparams["U_above"].append(weight_gradient(below.h, delta))
                 dparams["b_above"].append(bias_gradient(delta))
-                dparams["p_above"].append(bias_gradient(join(d * layer.c_prev, d * layer.e)))
-        stacks = {name: jnp.stack(arrays) for name, arrays in dparams.items() if arrays}
-        return stacks | bias_vjp(params, deltas[0])
+                dparams["p_above"].append(bias_gradient(join(d * layer.c_prev, d * below.c)))
+        stacks = {name: jnp.stack(arrays) for name, arrays in dparams.items() if name in params and arrays}
+        none = {name: jnp.zeros_like(params[name]) for name in dparams.keys() & params.keys() - stacks.keys()}
+        return stacks | none | bias_vjp(params, deltas[0])
 
     return Cell(
-        "lstm_depth_gated",
-        init,
-        initial_state,
-        check,
-        project,
-        lambda params, xs, deltas: project_vjp(params, xs, deltas[0]),
-        step,
-        way_back,
-        step_vjp,
-        weight_vjp,
+        name=maker_name("lstm_depth_gated", layers=(L, 2), bias=(bias, True)),
+        init=init,
+        initial_state=initial_state,
+        check=check,
+        project=project,
+        project_vjp=lambda params, xs, deltas: project_vjp(params, xs, deltas[0]),
+        step=step,
+        way_back=way_back,
+        step_vjp=step_vjp,
+        weight_vjp=weight_vjp,
         reference="Yao 2015",
     )
 
 
-def _layer(params, l, z, zd, h_prev, c_prev, x, e):
-    """(h, what the way back needs) of layer l."""
-    zi, zf, zg, zo = blocks(z, 4)
+def _layer(params, l, z, hW, h_prev, c_prev, below):
+    """What layer l keeps of a step; `below`, what the one below it does."""
+    zi, zf, zg, zo, *zd = blocks(z, z.shape[-1] // c_prev.shape[-1])
+    qi, qf, qg, qo = blocks(hW, 4)
     pi, pf, po = blocks(params["p"][l], 3)
-    i, f, g, d = sigmoid(zi + scaled(pi, c_prev)), sigmoid(zf + scaled(pf, c_prev)), tanh(zg), None
+    i, f = sigmoid(zi + qi + scaled(pi, c_prev)), sigmoid(zf + qf + scaled(pf, c_prev))
+    g, d = tanh(zg + qg), None
     c = f * c_prev + i * g
     if l > 0:
         pd, qd = blocks(params["p_above"][l - 1], 2)
-        d = sigmoid(zd + scaled(pd, c_prev) + scaled(qd, e))
-        c = c + d * e
-    o, tanh_c = sigmoid(zo + scaled(po, c)), tanh(c)
-    return o * tanh_c, LayerSaved(i, f, g, o, d, x, e, h_prev, c_prev, c, tanh_c)
+        d = sigmoid(zd[0] + scaled(pd, c_prev) + scaled(qd, below.c))
+        c = c + d * below.c
+    return LayerSaved(i, f, g, sigmoid(zo + qo + scaled(po, c)), d, h_prev, c_prev, c, tanh(c))
 
 
-def _layer_vjp(params, l, saved, dh, dc):
-    """(δ, dc⁻, de) of layer l; de is 0 in the lowest."""
-    i, f, g, o, d, _, e, _, c_prev, _, tanh_c = saved
+def _layer_vjp(params, l, saved, below, dh, dc):
+    """(δ, dc⁻, ∂C/∂(c of the layer below), None in the lowest) of layer l."""
+    i, f, g, o, d, _, c_prev, _, tanh_c = saved
     pi, pf, po = blocks(params["p"][l], 3)
     delta_o = dh * tanh_c * sigmoid.prime(o)
     dc = dc + dh * o * tanh.prime(tanh_c) + scaled(po, delta_o)
@@ -190,9 +207,9 @@ def _layer_vjp(params, l, saved, dh, dc):
     delta = join(delta_i, delta_f, dc * i * tanh.prime(g), delta_o)
     dc_prev = dc * f + scaled(pi, delta_i) + scaled(pf, delta_f)
     if l == 0:
-        return delta, dc_prev, jnp.zeros_like(dc)
+        return delta, dc_prev, None
     pd, qd = blocks(params["p_above"][l - 1], 2)
-    delta_d = dc * e * sigmoid.prime(d)
+    delta_d = dc * below.c * sigmoid.prime(d)
     return join(delta, delta_d), dc_prev + scaled(pd, delta_d), dc * d + scaled(qd, delta_d)
 
 

@@ -16,7 +16,7 @@ dN = s (dy − mean(dy) − y mean(dy ⊙ y)) at y = N(·), s the inverse deviat
     ∂C/∂γc = Σ_t δmᵗ ⊙ N(cᵗ)            ∂C/∂βc = Σ_t δmᵗ
 """
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -79,7 +79,7 @@ def lstm_layer_norm_cell(*, bias: bool = True) -> Cell:
     return _lstm_layer_norm_cell(bool(bias))
 
 
-@lru_cache
+@cache
 def _lstm_layer_norm_cell(bias):
     plain_init = forgetting_little(gated_init(GATES, bias=bias, others=GAINS | {"bc": (1,)}))
 
@@ -88,16 +88,16 @@ def _lstm_layer_norm_cell(bias):
         return params | {name: jnp.ones_like(params[name]) for name in GAINS}
 
     return Cell(
-        "lstm_layer_norm",
-        init,
-        _initial_state,
-        _check,
-        _project,
-        _project_vjp,
-        _step,
-        _way_back,
-        _step_vjp,
-        _weight_vjp,
+        name="lstm_layer_norm",
+        init=init,
+        initial_state=_initial_state,
+        check=_check,
+        project=_project,
+        project_vjp=_project_vjp,
+        step=_step,
+        way_back=_way_back,
+        step_vjp=_step_vjp,
+        weight_vjp=_weight_vjp,
         reference="Ba 2016",
     )
 

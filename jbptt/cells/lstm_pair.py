@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jbptt.cells.cell import blocks, join, scaled
 from jbptt.feedforward.activations import identity, sigmoid, tanh
-from jbptt.feedforward.layer import bias_gradient, times_transposed, weight_gradient
+from jbptt.feedforward.layer import bias_gradient, weight_gradient
 
 
 class Form(NamedTuple):
@@ -47,8 +47,8 @@ class LSTMGatesState(NamedTuple):
 
 
 class LSTMSaved(NamedTuple):
-    """The gates after their activations (None: left out), the cell state before the step, what the output gate lets
-    through, and the cell state where that gate peeps at it: [B, H] each; the gates of the step before, [B, 3·H]."""
+    """The gates after their activations (None: left out), the cell state before the step, and what the output gate lets
+    through: [B, H] each; with gate recurrence, the gates of the step before, [B, 3·H]."""
 
     i: jax.Array | None
     f: jax.Array | None
@@ -56,12 +56,12 @@ class LSTMSaved(NamedTuple):
     o: jax.Array | None
     c_prev: jax.Array
     activated_c: jax.Array
-    c: jax.Array | None
     gates_prev: jax.Array | None
 
 
 def lstm_pair(form: Form):
-    """(pointwise, pointwise_vjp, pointwise_weight_vjp) of this form, for `gated_cell`."""
+    """(pointwise, pointwise_vjp, pointwise_weight_vjp) of this form, for `gated_cell`. (With gate recurrence they hold
+    a product, and `pointwise_vjp` takes Rᵀ as "RT".)"""
     activation = tanh if form.input_activation else identity
     output_activation = tanh if form.output_activation else identity
 
@@ -69,7 +69,7 @@ def lstm_pair(form: Form):
         return dict(zip(form.blocks, blocks(array, len(form.blocks)), strict=True))
 
     def plus_peephole(params, gate, array, peeped_at):
-        if gate not in form.peepholes or "p" not in params:
+        if gate not in form.peepholes:
             return array
         p = blocks(params["p"], len(form.peepholes))[form.peepholes.index(gate)]
         return array + scaled(p, peeped_at)
@@ -89,11 +89,11 @@ def lstm_pair(form: Form):
         c = _times(f, c_prev) + _times(i, g)
         o, activated_c = gate("o", c), output_activation(c)
         h = _times(o, activated_c)
-        saved = LSTMSaved(i, f, g, o, c_prev, activated_c, c if "o" in form.peepholes else None, gates_prev)
+        saved = LSTMSaved(i, f, g, o, c_prev, activated_c, gates_prev)
         return LSTMGatesState(h, c, i, f, o) if form.gate_recurrence else LSTMState(h, c), saved
 
     def pointwise_vjp(params, kept, dstate):
-        i, f, g, o, c_prev, activated_c, *_ = kept.saved
+        i, f, g, o, c_prev, activated_c, _ = kept.saved
         dh, dc, *dgates = dstate
         di, df, do = dgates or (0, 0, 0)  # from the gates of the next step
         dc = dc + _times(o, dh) * output_activation.prime(activated_c)
@@ -111,17 +111,19 @@ def lstm_pair(form: Form):
             dc = plus_peephole(params, gate, dc, delta[gate])
         dz = join(*[delta[gate] for gate in form.blocks])
         if form.gate_recurrence:
-            dgates = blocks(times_transposed(join(*[delta[gate] for gate in "ifo"]), params["R"]), 3)
+            dgates = blocks(jnp.dot(join(*[delta[gate] for gate in "ifo"]), params["RT"]), 3)
             return LSTMGatesState(None, dc, *dgates), dz
         return LSTMState(None, dc), dz
 
     def pointwise_weight_vjp(params, kept, deltas):
+        i, f, g, _, c_prev, _, gates_prev = kept.saved
         delta, dparams = named(deltas), {}
-        if "p" in params:
-            seen = {"i": kept.saved.c_prev, "f": kept.saved.c_prev, "o": kept.saved.c}
+        if form.peepholes:
+            c = _times(f, c_prev) + _times(i, g)  # formed again: kept, it would be one more [T, B, H]
+            seen = {"i": c_prev, "f": c_prev, "o": c}
             dparams["p"] = join(*[bias_gradient(delta[gate] * seen[gate]) for gate in form.peepholes])
         if form.gate_recurrence:
-            dparams["R"] = weight_gradient(kept.saved.gates_prev, join(*[delta[gate] for gate in "ifo"]))
+            dparams["R"] = weight_gradient(gates_prev, join(*[delta[gate] for gate in "ifo"]))
         return dparams
 
     return pointwise, pointwise_vjp, pointwise_weight_vjp

@@ -10,7 +10,7 @@ Backward, from dh and dc: dy = Rᵀ dh, then as in lstm.py from dy and dc; and
 P projected units, the features of h; the cell state keeps H.
 """
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -49,7 +49,7 @@ def lstm_projected_cell(proj_size: int | None = None, *, bias: bool = True) -> C
     return _lstm_projected_cell(proj_size, bool(bias))
 
 
-@lru_cache
+@cache
 def _lstm_projected_cell(proj_size, bias):
     def init(key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:
         check_init(input_size, hidden_size, dtype)
@@ -62,16 +62,16 @@ def _lstm_projected_cell(proj_size, bias):
         }
 
     return Cell(
-        "lstm_projected",
-        init,
-        _initial_state,
-        _check,
-        project,
-        lambda params, xs, deltas: project_vjp(params, xs, deltas.z),
-        _step,
-        _way_back,
-        _step_vjp,
-        _weight_vjp,
+        name="lstm_projected",
+        init=init,
+        initial_state=_initial_state,
+        check=_check,
+        project=project,
+        project_vjp=lambda params, xs, deltas: project_vjp(params, xs, deltas.z),
+        step=_step,
+        way_back=_way_back,
+        step_vjp=_step_vjp,
+        weight_vjp=_weight_vjp,
         reference="Sak 2014",
     )
 
@@ -84,7 +84,8 @@ def _initial_state(params, batch_shape):
 
 def _check(params, x):
     def shapes(hidden_size):
-        P = checks.parameter("params['W']", params["W"]).shape[0]
+        W = checks.parameter("params['W']", params["W"])
+        P = W.shape[0] if W.ndim == 2 else 1
         return {"W": ("[P, 4·H]", (P, GATES * hidden_size)), "R": ("[H, P]", (hidden_size, P))}
 
     check_params("lstm_projected", params, x, gates=GATES, needed={"U", "W", "R"}, optional={"b"}, shapes=shapes)

@@ -8,7 +8,7 @@ B batch (any number of batch axes), H units, G gates, D = H / heads units of a h
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -23,7 +23,7 @@ class Product(NamedTuple):
     """A product of h with recurrent weights, linear in both.
 
     - `shape(hidden_size, gates) -> (symbols, shape)`: of W. Raises ValueError for sizes that it cannot have.
-    - `init(key, hidden_size, gates, dtype)`: W, each gate's block (each head's) orthogonal (Saxe 2014).
+    - `init(key, hidden_size, gates, dtype)`: a random W.
     - `times(h, W)`: h W, [..., H] -> [..., G·H].
     - `transposed(W)`: Wᵀ as `back` takes it, laid out once before the way back.
     - `back(delta, WT)`: Wᵀ δ, [..., G·H] -> [..., H].
@@ -46,6 +46,7 @@ def drawn(initializer: Callable, key: jax.Array, gates: int, shape: tuple[int, .
 
 
 def _orthogonal(key, hidden_size, gates, dtype):
+    """Each gate's block orthogonal (Saxe 2014)."""
     return drawn(jax.nn.initializers.orthogonal(), key, gates, (hidden_size, hidden_size), dtype)
 
 
@@ -71,10 +72,10 @@ def block_diagonal(heads: int) -> Product:
     Raises TypeError or ValueError unless `heads` is an int of at least 1.
     """
     checks.size("heads", heads)
-    return FULL if heads == 1 else _block_diagonal(heads)
+    return FULL if heads == 1 else _block_diagonal(int(heads))
 
 
-@lru_cache
+@cache
 def _block_diagonal(heads):
     def shape(hidden_size, gates):
         if hidden_size % heads:

@@ -5,25 +5,26 @@
     i = exp(zi − m)          f = exp(a − m)            g = tanh(zg)     o = σ(zo)
     c = f ⊙ c⁻ + i ⊙ g       n = f ⊙ n⁻ + i            y = c / n        h = o ⊙ y
 
-(With `exponential_forget`, a = zf + m⁻. y is 0 where n is 0: nothing has been stored.) m cancels in c / n, but c and n
-are handed on divided by exp(m), so it has a gradient of its own. Backward, from dh, dc, dn and dm:
+(With `exponential_forget`, a = zf + m⁻.) Where nothing has been stored yet, n⁻ = 0, m is zi, however small that is.
+m cancels in c / n, but c and n are handed on divided by exp(m), so it has a gradient of its own. Backward, from dh, dc,
+dn and dm:
 
     δo = dh ⊙ y ⊙ o (1 − o)        dy = dh ⊙ o
     dc ← dc + dy / n               dn ← dn − dy ⊙ y / n
     df = dc ⊙ c⁻ + dn ⊙ n⁻         di = dc ⊙ g + dn          δg = dc ⊙ i ⊙ (1 − g²)
     dm ← dm − df ⊙ f − di ⊙ i
-    da = df ⊙ f + [a > zi] dm      δi = di ⊙ i + [a ≤ zi] dm
+    da = df ⊙ f + [m = a] dm        δi = di ⊙ i + [m = zi] dm
     δf = da ⊙ σ(−zf)               (da, with `exponential_forget`)
     dc⁻ = dc ⊙ f      dn⁻ = dn ⊙ f      dm⁻ = da             dh⁻ = Wᵀ δ
 """
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jbptt.cells.cell import Cell, blocks, join
+from jbptt.cells.cell import Cell, blocks, join, maker_name
 from jbptt.cells.gated import gated_cell, gated_init
 from jbptt.cells.lstm import forgetting_little
 from jbptt.cells.products import block_diagonal
@@ -64,27 +65,29 @@ def slstm_cell(*, heads: int = 4, exponential_forget: bool = False, bias: bool =
     Parameters, gate blocks i, f, g, o: "U" [I, 4·H], "W" [heads, H/heads, 4·H/heads] (one head: [H, 4·H]), "b" [4·H].
     State: h, c, n, m.
     """
-    return _slstm_cell(block_diagonal(heads), bool(exponential_forget), bool(bias))
+    product, exponential_forget, bias = block_diagonal(heads), bool(exponential_forget), bool(bias)
+    name = maker_name("slstm", heads=(int(heads), 4), exponential_forget=(exponential_forget, False), bias=(bias, True))
+    return _slstm_cell(name, product, exponential_forget, bias)
 
 
-@lru_cache
-def _slstm_cell(product, exponential_forget, bias):
+@cache
+def _slstm_cell(name, product, exponential_forget, bias):
     def pointwise(params, z, hW, state):
         zi, zf, zg, zo = blocks(z + hW, 4)
         g, o = tanh(zg), sigmoid(zo)
         log_f = zf if exponential_forget else jax.nn.log_sigmoid(zf)
         a_prime = jnp.ones_like(zf) if exponential_forget else sigmoid(-zf)
         a = log_f + state.m
-        m_is_a = a > zi
+        m_is_a = (a > zi) & (state.n != 0)
         m = jnp.where(m_is_a, a, zi)
-        i, f = jnp.exp(zi - m), jnp.exp(a - m)
+        i, f = jnp.exp(zi - m), jnp.exp(jnp.minimum(a - m, 0))  # a > m where n⁻ = 0: f multiplies zeros there
         c, n = f * state.c + i * g, f * state.n + i
-        y = c / _or_one(n)
+        y = c / n
         saved = SLSTMSaved(i, f, g, o, a_prime, m_is_a, state.c, state.n, n, y)
         return SLSTMState(o * y, c, n, m), saved
 
     return gated_cell(
-        "slstm",
+        name,
         gates=4,
         state_type=SLSTMState,
         init=forgetting_little(gated_init(4, bias=bias, product=product)),
@@ -99,7 +102,7 @@ def _pointwise_vjp(params, kept, dstate):
     i, f, g, o, a_prime, m_is_a, c_prev, n_prev, n, y = kept.saved
     dh, dc, dn, dm = dstate
     delta_o = dh * y * sigmoid.prime(o)
-    dy_over_n = dh * o / _or_one(n)
+    dy_over_n = dh * o / n
     dc = dc + dy_over_n
     dn = dn - dy_over_n * y
     df = (dc * c_prev + dn * n_prev) * f  # at log f, as di is at log i
@@ -109,10 +112,6 @@ def _pointwise_vjp(params, kept, dstate):
     da = df + jnp.where(m_is_a, dm, jnp.zeros_like(dm))
     delta_i = di + jnp.where(m_is_a, jnp.zeros_like(dm), dm)
     return SLSTMState(None, dc * f, dn * f, da), join(delta_i, da * a_prime, delta_g, delta_o)
-
-
-def _or_one(n):  # where n is 0, so is c
-    return jnp.where(n == 0, jnp.ones_like(n), n)
 
 
 slstm = slstm_cell()

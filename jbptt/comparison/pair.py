@@ -76,7 +76,7 @@ def compare(manual_fn: Callable, auto_fn: Callable, *args: Any, rounds: int = 20
 
 
 def gradient_errors(manual_fn: Callable, auto_fn: Callable, *args: Any, seed: int = 0) -> dict[str, float]:
-    """The errors of `compare` alone: {"output..." or "argument..." leaf: max |manual − auto| / max |auto|}, in float64.
+    """The errors of `compare` alone: {"output..." or "gradient..." leaf: max |manual − auto| / max |auto|}, in float64.
 
     Where auto is zero all over, the error is max |manual|. Where either is not finite, it is inf.
     """

@@ -79,6 +79,27 @@ def _cell_row(name, cell):
     return Row(name, lambda key, sizes, dtype: (partial(unroll, cell), cell_arguments(cell, key, sizes, dtype)))
 
 
+def _time_row(name, cell, *, lengths=False, resets=False, **options):
+    """A cell with options of `unroll`; lengths from 0 to T, and resets at random, where they are asked for."""
+
+    def build(key, sizes, dtype):
+        keys = jax.random.split(key, 4)
+        params, xs, state = cell_arguments(cell, keys[0], sizes, dtype)
+        marks = {}
+        if lengths:
+            marks["lengths"] = jax.random.randint(keys[1], (sizes.B,), 0, sizes.T + 1)
+        if resets:
+            marks["resets"] = jax.random.bernoulli(keys[2], 0.4, (sizes.T, sizes.B))
+            marks["reset_state"] = random_state(keys[3], state)
+
+        def function(params, xs, state, marks, vjp):
+            return unroll(cell, params, xs, state, **marks, **options, vjp=vjp)
+
+        return function, (params, xs, state, marks)
+
+    return Row(name, build)
+
+
 def _network_row(network, *, one_input):
     def build(key, sizes, dtype):
         keys = jax.random.split(key, 2)
@@ -131,6 +152,12 @@ ROWS: tuple[Row, ...] = (
     Row("dense", _dense_row),
     Row("mlp", _mlp_row),
     *[_cell_row(name, cell) for name, cell in CELLS.items()],
+    _time_row("lengths", CELLS["lstm"], lengths=True),
+    _time_row("resets", CELLS["lstm"], resets=True),
+    _time_row("truncate", CELLS["lstm"], truncate=2),
+    _time_row("checkpoint", CELLS["lstm"], checkpoint="sqrt"),
+    _time_row("reverse_lengths_resets_truncate", CELLS["gru"], lengths=True, resets=True, reverse=True, truncate=2),
+    _time_row("checkpoint_lengths_resets", CELLS["clockwork"], lengths=True, resets=True, checkpoint=2),
     _network_row(siso, one_input=True),
     _network_row(simo, one_input=True),
     _network_row(miso, one_input=False),

@@ -3,16 +3,35 @@
 T time, B batch (any number of batch axes, none included), I inputs, H units.
 """
 
+import math
+from typing import Any, Literal
+
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from jbptt import checks
 from jbptt.cells.cell import Cell, Params, State
 from jbptt.hand_derived import check_vjp
 from jbptt.recurrence.bptt import recur
+from jbptt.recurrence.checkpointing import recur_checkpointed
+from jbptt.recurrence.forward import Direction, Sequence
+from jbptt.recurrence.marks import Marks
 
 
 def unroll(
-    cell: Cell, params: Params, xs: jax.Array, state: State | None = None, *, vjp: str = "manual"
+    cell: Cell,
+    params: Params,
+    xs: jax.Array,
+    state: State | None = None,
+    *,
+    lengths: jax.Array | None = None,
+    resets: jax.Array | None = None,
+    reset_state: State | None = None,
+    reverse: bool = False,
+    truncate: int | None = None,
+    checkpoint: int | Literal["sqrt"] | None = None,
+    vjp: str = "manual",
 ) -> tuple[State, jax.Array]:
     """Runs a cell over a sequence.
 
@@ -20,10 +39,21 @@ def unroll(
     - `params`: as `cell.init` makes them.
     - `xs`: [T, B, I], time first, any number of batch axes ([T, I] has none), of the params' dtype; T may be 0.
     - `state`: what the first step starts from, each field [B, H]; None means `cell.initial_state`, zeros.
+    - `lengths`: [B] integers in 0..T; past a sequence's end h is put out as 0, the state stays that of its last step
+      (of length 0: `state`), and nothing there, NaN included, touches a value or a gradient.
+    - `resets`: [T, B] booleans; True at t means that the state entering step t is `reset_state`, so that no gradient
+      goes back from t to t − 1: it goes to `reset_state`.
+    - `reset_state`: None means `state`. Where that is carried on from an earlier call, give what episodes start from.
+    - `reverse`: from the last step to the first, each sequence from its own end; hs stay beside their xs.
+    - `truncate`: truncated backpropagation through time: no gradient goes from step n·k to the step before it, n ≥ 1
+      (counted from the first step taken).
+    - `checkpoint`: keep only the state of every k-th step for the way back, and run each k steps again there; "sqrt" is
+      k = √T, which needs the least memory.
     - `vjp`: "manual", hand-derived backpropagation through time; "auto", `jax.grad`'s of the same forward.
 
-    Returns (state after the last step, every h [T, B, H]), of the params' dtype. Raises ValueError for an
-    unknown `vjp` and for shapes or a state's structure that do not fit, TypeError for integers or mixed dtypes.
+    Returns (state after the last step, every h [T, B, H]), of the params' dtype. Raises ValueError for an unknown
+    `vjp`, for lengths out of range (clipped where they are traced) and for shapes or a state's structure that do not
+    fit, TypeError for integers or mixed dtypes.
     """
     check_cell(cell)
     check_vjp(vjp)
@@ -31,7 +61,23 @@ def unroll(
     if xs.ndim < 2:
         raise ValueError(f"xs must have shape [T, B, I] (or [T, I] without a batch), got {list(xs.shape)}")
     cell.check(params, xs)
-    return recur(cell, None, params, start_state(cell, params, xs.shape[1:-1], state), xs, vjp=vjp)
+    T, *batch, _ = xs.shape
+    state = start_state(cell, params, tuple(batch), state)
+    if resets is None and reset_state is not None:
+        raise ValueError("reset_state is what resets go back to: give resets [T, B] too")
+    if reset_state is None:
+        reset_state = None if resets is None else state
+    else:
+        checks.like("reset_state", reset_state, state)
+    valid = None if lengths is None else _steps_within(lengths, T, tuple(batch))
+    if valid is not None:
+        xs = jnp.where(jnp.broadcast_to(valid[..., None], xs.shape), xs, jnp.zeros_like(xs))
+    marks = Marks(valid, _checked_resets(resets, valid, xs.shape[:-1]), _cuts(truncate, T, reverse))
+    args = params, state, reset_state, Sequence(xs, marks)
+    direction, k = Direction(reverse=bool(reverse)), _segment_length(checkpoint, T)
+    if k is None:
+        return recur(cell, direction, *args, vjp=vjp)
+    return recur_checkpointed(cell, direction, k, *args, vjp=vjp)
 
 
 def run_free(cell: Cell, params: Params, length: int, state: State, *, vjp: str = "manual") -> tuple[State, jax.Array]:
@@ -39,7 +85,7 @@ def run_free(cell: Cell, params: Params, length: int, state: State, *, vjp: str 
 
     Returns (state after the last step, every h [T, B, H]).
     """
-    return recur(cell, length, params, state, None, vjp=vjp)
+    return recur(cell, Direction(length), params, state, None, Sequence(None), vjp=vjp)
 
 
 def start_state(cell: Cell, params: Params, batch_shape: tuple[int, ...], state: State | None) -> State:
@@ -54,3 +100,48 @@ def check_cell(cell: Cell) -> None:
     """Raises TypeError for anything but a cell."""
     if not isinstance(cell, Cell):
         raise TypeError(f"cell must be a jbptt.Cell such as jbptt.lstm, got {type(cell).__name__}")
+
+
+def _steps_within(lengths: Any, T: int, batch: tuple[int, ...]) -> jax.Array:
+    """[T, B]: whether each sequence has a step t."""
+    lengths = checks.array("lengths", lengths)
+    if not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise TypeError(f"lengths must be integers, got {lengths.dtype}")
+    checks.shape("lengths", lengths, "[B]", batch)
+    if not isinstance(lengths, jax.core.Tracer) and lengths.size:
+        known = np.asarray(lengths)  # NumPy: a constant inside jit is known, but what jnp computes of it there is not
+        least, most = known.min(), known.max()
+        if least < 0 or most > T:
+            raise ValueError(f"lengths must be in 0..T = 0..{T}, got {least}..{most}")
+    times = jnp.arange(T, dtype=jnp.int32).reshape(T, *[1] * len(batch))
+    return jnp.broadcast_to(times, (T, *batch)) < jnp.broadcast_to(lengths.astype(jnp.int32), (T, *batch))
+
+
+def _checked_resets(resets, valid, shape):
+    if resets is None:
+        return None
+    resets = checks.array("resets", resets)
+    if resets.dtype != bool:
+        raise TypeError(f"resets must be booleans, got {resets.dtype}: compare, e.g. resets != 0")
+    checks.shape("resets", resets, "[T, B]", shape)
+    return resets if valid is None else resets & valid
+
+
+def _cuts(truncate, T, reverse):
+    if truncate is None:
+        return None
+    checks.size("truncate", truncate)
+    steps = np.arange(T)[::-1] if reverse else np.arange(T)
+    return jnp.asarray((steps > 0) & (steps % truncate == 0)) if truncate < T else None
+
+
+def _segment_length(checkpoint, T):
+    """k; None where there is nothing to segment."""
+    if checkpoint is None:
+        return None
+    if isinstance(checkpoint, str):
+        if checkpoint != "sqrt":
+            raise ValueError(f'checkpoint must be an int or "sqrt", got {checkpoint!r}')
+        checkpoint = max(1, math.isqrt(T))
+    checks.size("checkpoint", checkpoint)
+    return int(checkpoint) if checkpoint < T else None

@@ -122,9 +122,24 @@ def test_truncated_checkpoint(fails, run):
 
 def test_checkpoint_of_another_configuration(fails, run):
     config = json.loads((run / "config.json").read_text())
-    config["settings"]["hidden"] = 16
-    (run / "config.json").write_text(json.dumps(config))
-    assert "another configuration" in fails("sample", "run", "--prime", "a")
+    for change in ({"hidden": 16}, {"dtype": "bfloat16"}, {"layers": 2}):
+        (run / "config.json").write_text(json.dumps(config | {"settings": config["settings"] | change}))
+        assert "another configuration" in fails("sample", "run", "--prime", "a")
+
+
+def test_sizes_beyond_memory(fails):
+    assert "need more than" in fails("compare", "--sizes", "100000000,100000,1,1", "--row", "mse")
+
+
+def test_temperature_beyond_float32(fails, run):
+    assert "--temperature" in fails("sample", "run", "--prime", "a", "--temperature", "1e300")
+
+
+@pytest.mark.parametrize(("field", "value"), [("vocabulary", ""), ("texts", [3]), ("text_sha256", None)])
+def test_damaged_field(fails, run, field, value):
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {field: value}))
+    assert field in fails("sample", "run", "--prime", "a")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"settings": {}}'])
@@ -133,7 +148,19 @@ def test_damaged_config(fails, run, content):
     assert "config.json" in fails("sample", "run", "--prime", "a")
 
 
-@pytest.mark.parametrize(("name", "value"), [("cell", "lstm2"), ("cell", 3), ("hidden", "8"), ("colour", "red")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cell", "lstm2"),
+        ("cell", 3),
+        ("hidden", "8"),
+        ("hidden", -1),
+        ("optimizer", "sgd"),
+        ("dtype", "float8"),
+        ("learning_rate", float("nan")),
+        ("colour", "red"),
+    ],
+)
 def test_damaged_setting(fails, run, name, value):
     config = json.loads((run / "config.json").read_text())
     config["settings"][name] = value
@@ -143,8 +170,9 @@ def test_damaged_setting(fails, run, name, value):
 
 
 def test_damaged_metrics(fails, run):
-    (run / "metrics.csv").write_text("step,train_nats\nthree,4\n")
-    assert "metrics.csv" in fails("plot", "loss", "run")
+    for text in ("step,train_nats\nthree,4\n", "step,train_bits\n1,2\n"):
+        (run / "metrics.csv").write_text(text)
+        assert "metrics.csv" in fails("plot", "loss", "run")
 
 
 @pytest.mark.parametrize(

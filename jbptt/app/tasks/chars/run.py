@@ -6,7 +6,7 @@ import math
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -97,7 +97,7 @@ def sample(path: Path, prime: str, temperature: float, length: int, seed: int) -
         step = checkpoints.latest_step() if step is None else step
         if step is None:
             raise UserError(f"{run} has no checkpoint yet")
-        carry = checkpoints.restore(step, model.init(settings, len(config["vocabulary"])))
+        carry = checkpoints.restore(step, _init(settings, len(config["vocabulary"])))
     text = generate(settings, carry.params, config["vocabulary"], prime, temperature, length, seed)
     return {"checkpoint": str(run / "checkpoints" / str(step)), "prime": prime, "text": text}
 
@@ -125,16 +125,30 @@ def use_dtype(settings: Settings) -> None:
 def _settings(run, config) -> Settings:
     """The settings in a run's config.json, every field of it checked."""
     fields = {"texts": list, "text_sha256": str, "vocabulary": str, "settings": dict}
-    wrong = [name for name, kind in fields.items() if not isinstance(config.get(name), kind)]
+    wrong = [name for name, kind in fields.items() if not isinstance(config.get(name), kind) or not config[name]]
+    wrong = [name for name in wrong if name != "texts" or config.get(name) != []]
+    wrong += [] if all(isinstance(path, str) for path in config.get("texts") or []) else ["texts"]
     if not wrong:
         values, defaults = config["settings"], Settings()._asdict()
         wrong = sorted(set(values) ^ set(defaults))
         wrong += [name for name, default in defaults.items() if not isinstance(values.get(name), type(default))]
-    if not wrong and values["cell"] not in CELLS:
-        wrong = ["cell"]
+    if not wrong:
+        wrong = [name for name, value in values.items() if not _possible(name, value)]
     if wrong:
         raise UserError(f"{run / 'config.json'} is not what train wrote: look at {', '.join(map(repr, wrong))}")
     return Settings(**values)
+
+
+def _possible(name, value) -> bool:
+    """Whether the command line would have taken this value of a setting, which is of the right type."""
+    if name == "cell":
+        return value in CELLS
+    choices = get_args(get_type_hints(Settings)[name])  # of a Literal
+    if choices:
+        return value in choices
+    if name == "seed":
+        return 0 <= value < 2**32
+    return value >= 1 if isinstance(value, int) else math.isfinite(value) and value > 0
 
 
 def _init(settings: Settings, vocabulary_size: int) -> model.Carry:

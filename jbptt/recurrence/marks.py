@@ -1,0 +1,83 @@
+"""What is done to the state between steps: sequences that end, episodes that begin, gradients that go no further.
+
+    entering step t     where reset: the state that a reset goes back to;  where cut: no gradient goes back from here
+    leaving step t      past a sequence's end: the state stays what it was, and h put out is 0
+
+Each has its way back right below it. B batch (any number of batch axes, none included).
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+class Marks(NamedTuple):
+    """Marks of one step, or of all of them, with a time axis before the others. None: there are none.
+
+    - `valid` [B]: the sequence has not ended.
+    - `reset` [B]: the state entering this step is the one that a reset goes back to. False where not valid.
+    - `cut` []: no gradient goes from this step to the one before it.
+    """
+
+    valid: jax.Array | None = None
+    reset: jax.Array | None = None
+    cut: jax.Array | None = None
+
+
+def enter(marks: Marks, state: Any, reset_state: Any) -> Any:
+    """The state that this step starts from."""
+    if marks.cut is not None:
+        state = where(marks.cut, lax.stop_gradient(state), state)
+    return state if marks.reset is None else where(marks.reset, reset_state, state)
+
+
+def enter_vjp(marks: Marks, dstate: Any) -> tuple[Any, Any]:
+    """From ∂C/∂(what enter gave): (∂C/∂state, ∂C/∂reset_state, None without resets)."""
+    dreset = None
+    if marks.reset is not None:
+        dreset = where(marks.reset, dstate, zeros(dstate))
+        dstate = where(marks.reset, zeros(dstate), dstate)
+    if marks.cut is not None:
+        dstate = where(marks.cut, zeros(dstate), dstate)
+    return dstate, dreset
+
+
+def leave(marks: Marks, state: Any, state_before: Any) -> tuple[Any, jax.Array]:
+    """(the state after this step, h put out): from the state that the cell made and the one before the step."""
+    if marks.valid is None:
+        return state, state.h
+    return where(marks.valid, state, state_before), where(marks.valid, state.h, jnp.zeros_like(state.h))
+
+
+def leave_vjp(marks: Marks, dstate: Any, dh: jax.Array) -> tuple[Any, Any]:
+    """From ∂C/∂(state after) and ∂C/∂(h put out): (∂C/∂(state that the cell made), ∂C/∂(state before) where that
+    stayed, None if it never does)."""
+    if marks.valid is None:
+        return dstate._replace(h=dstate.h + dh), None
+    made = where(marks.valid, dstate, zeros(dstate))
+    return made._replace(h=made.h + where(marks.valid, dh, jnp.zeros_like(dh))), dstate
+
+
+def where(mask: jax.Array, yes: Any, no: Any) -> Any:
+    """`jnp.where` for pytrees: a mask [B], or [], for leaves [B, ...]."""
+
+    def choose(y, n):
+        return jnp.where(jnp.broadcast_to(jnp.expand_dims(mask, tuple(range(mask.ndim, y.ndim))), y.shape), y, n)
+
+    return jax.tree.map(choose, yes, no)
+
+
+def zeros(tree: Any) -> Any:
+    return jax.tree.map(jnp.zeros_like, tree)
+
+
+def plus(tree: Any, other: Any) -> Any:
+    """The sum of two pytrees, of which the second may be None, 0."""
+    return tree if other is None else jax.tree.map(jnp.add, tree, other)
+
+
+def without_integers(cotangents: Any) -> Any:
+    """None in the place of an integer's cotangent, which has no gradient."""
+    return jax.tree.map(lambda d: None if d.dtype == jax.dtypes.float0 else d, cotangents)

@@ -1,0 +1,22 @@
+"""`unroll`'s options again, sequence by sequence over the NumPy loops: an oracle that shares no code."""
+
+import numpy as np
+from numpy_loops import CELL_LOOPS
+
+
+def unroll(cell_name, params, xs, state, *, lengths=None, resets=None, reset_state=None, reverse=False):
+    """(state, hs): every example by itself, only the steps that it has, from one reset to the next."""
+    T, B, _ = xs.shape
+    finals, outputs = [], []
+    for b in range(B):
+        length = T if lengths is None else lengths[b]
+        at = [field[b : b + 1] for field in state]
+        start = at if reset_state is None else [field[b : b + 1] for field in reset_state]
+        hs = np.zeros((T, *state[0].shape[1:]))
+        for t in reversed(range(length)) if reverse else range(length):
+            at = start if resets is not None and resets[t, b] else at
+            at, h = CELL_LOOPS[cell_name](params, xs[t : t + 1, b : b + 1], at)
+            hs[t] = h[0, 0]
+        finals.append(at)
+        outputs.append(hs)
+    return [np.concatenate(fields) for fields in zip(*finals, strict=True)], np.stack(outputs, axis=1)
