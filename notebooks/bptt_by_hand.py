@@ -240,7 +240,7 @@ check_twins("jbptt.mlp", partial(jbptt.mlp, activation=f), params, x)
 
 # %%
 show(lecture._single_input, "state, first")
-show(forward.forward, "def step", "return lax.scan")
+show(forward._run, "def step", "return lax.scan")
 show(lecture.siso, "state, _, _ =")
 
 # %% [markdown]
@@ -431,7 +431,7 @@ check_twins("jbptt.simo", simo, network_params(p), xs[1], state)
 # nothing else than the layer's weight gradient.
 
 # %%
-show(forward.forward_saving, "zs =")
+show(forward._run, "zs =")
 show(bptt._bptt_bwd, "dparams_of_inputs, dxs")
 show(jbptt.rnn.project)
 show(jbptt.rnn.project_vjp)
