@@ -34,7 +34,7 @@ from benchmarks.measuring import agreement, machine, options, results
 from benchmarks.measuring.remote import Worker
 from benchmarks.measuring.rounds import interleave
 from benchmarks.measuring.runners import JaxRunner
-from benchmarks.problem import GRID, MODES, Problem, Sizes, random_problem, reference
+from benchmarks.problem import GRID, MODES, Problem, Sizes, random_problem
 
 AXIS = "data"
 QUICK = (Sizes(16, 4, 8, 16),)
@@ -109,11 +109,7 @@ def main(cells, sizes, devices, rounds, seconds, out, resume, quick):
 def measure(problem: Problem, workers: dict[int, Worker], rounds: int, seconds: float) -> list[results.Row]:
     """Rows in pairs, one device and many, for each mode. Raises click.ClickException if gradients disagree."""
     runners = {f"{n}": worker.hold(ShardedRunner, OURS, problem, n) for n, worker in workers.items()}
-    expected = reference(problem)
-    for n, runner in runners.items():
-        error, leaf = agreement.worst(runner.results(), expected)
-        if not error <= agreement.TOLERANCES["float32"]:
-            raise click.ClickException(f"{problem.cell} {problem.sizes} on {n} devices: {leaf} is off by {error:.1e}")
+    agreement.require(runners, problem)
     rows = []
     for mode in MODES:
         facts = {n: runner.facts(mode) for n, runner in runners.items()}

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 
 from benchmarks.contestants.protocol import LeftOut
 from benchmarks.contestants.roster import ROSTER, TORCH
-from benchmarks.measuring import machine, options, results
+from benchmarks.measuring import agreement, machine, options, results
 from benchmarks.measuring.rounds import interleave
 from benchmarks.measuring.runners import JaxRunner
-from benchmarks.problem import MODES, Sizes, flops, random_problem, reference
+from benchmarks.problem import MODES, Problem, Sizes, flops, random_problem
 
 SWEEPS = {
     "T": [Sizes(T, 16, 32, 64) for T in (100, 300, 1000, 3000, 10_000, 30_000, 100_000)],
@@ -51,7 +51,9 @@ def main(cells, sweeps, contestants, rounds, seconds, out, resume, quick):
         rounds, seconds = 3, 1.0
     shared = machine.facts()
     file = results.start("scaling", out, resume, {name: shared[name] for name in results.SAME})
-    reference(random_problem("rnn", QUICK["T"][0]))  # the first compilation of a process takes longer than the next
+    for cell in cells:  # at a tiny size, for float64's reference of the largest would take longer than the sweep
+        problem = random_problem(cell, QUICK["T"][0])
+        agreement.require(runners_of(contestants, problem), problem)
     for sweep in sweeps:
         for sizes in (QUICK if quick else SWEEPS)[sweep]:
             for cell in cells:
@@ -64,14 +66,19 @@ def main(cells, sweeps, contestants, rounds, seconds, out, resume, quick):
     click.echo(file.path)
 
 
-def measure(cell: str, sizes: Sizes, contestants: list[str], rounds: int, seconds: float) -> list[results.Row]:
-    problem = random_problem(cell, sizes)
+def runners_of(contestants: list[str], problem: Problem) -> dict[str, JaxRunner]:
     runners = {}
     for name in contestants:
         try:
-            runners[name] = JaxRunner(ROSTER[name].build(cell, jax.tree.map(jnp.asarray, problem.weights)), problem)
+            contestant = ROSTER[name].build(problem.cell, jax.tree.map(jnp.asarray, problem.weights))
+            runners[name] = JaxRunner(contestant, problem)
         except LeftOut as reason:
-            click.echo(f"{cell}: {name} is left out: {reason}", err=True)
+            click.echo(f"{problem.cell}: {name} is left out: {reason}", err=True)
+    return runners
+
+
+def measure(cell: str, sizes: Sizes, contestants: list[str], rounds: int, seconds: float) -> list[results.Row]:
+    runners = runners_of(contestants, random_problem(cell, sizes))
     rows = []
     for mode in MODES:
         facts = {

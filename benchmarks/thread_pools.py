@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.contestants.pytorch import TorchRunner
 from benchmarks.contestants.roster import OURS, ROSTER, TORCH
-from benchmarks.measuring import machine, options, results
+from benchmarks.measuring import agreement, machine, options, results
 from benchmarks.measuring.remote import Worker
 from benchmarks.measuring.rounds import PAUSE_S, interleave
 from benchmarks.measuring.runners import JaxRunner
@@ -54,6 +54,7 @@ def measure(cell: str, sizes: Sizes, worker: Worker, cycles: int, rounds: int) -
     problem = random_problem(cell, sizes)
     ours = JaxRunner(ROSTER[OURS].build(cell, jax.tree.map(jnp.asarray, problem.weights)), problem)
     here, there = TorchRunner(problem), worker.hold(TorchRunner, problem)
+    agreement.require({OURS: ours, "torch here": here, "torch there": there}, problem)
     arrangements = {
         "JAX alone": {OURS: ours},
         "torch alone, own process": {TORCH: there},

@@ -44,5 +44,12 @@ from jbptt.feedforward.losses import (
     softmax_cross_entropy as softmax_cross_entropy,
 )
 from jbptt.feedforward.perceptron import mlp as mlp, mlp_init as mlp_init
+from jbptt.networks.layers import (
+    Bidirectional as Bidirectional,
+    bidirectional as bidirectional,
+    stack as stack,
+    stack_init as stack_init,
+)
 from jbptt.networks.lecture import mimo as mimo, miso as miso, network_init as network_init, simo as simo, siso as siso
+from jbptt.recurrence.deferred import scan as scan
 from jbptt.recurrence.unrolling import unroll as unroll

@@ -64,14 +64,15 @@ def size(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be at least 1, got {value}")
 
 
-def like(name: str, value: Any, expected: Any) -> None:
+def like(name: str, value: Any, expected: Any, remedy: str = "") -> None:
     """Raises unless the pytree `value` has the structure, shapes (ValueError) and dtypes (TypeError) of `expected`.
 
-    `expected` may hold arrays or `jax.ShapeDtypeStruct`s. The message lists every field that differs.
+    `expected` may hold arrays or `jax.ShapeDtypeStruct`s. The message lists every field that differs, and the remedy.
     """
+    remedy = f": {remedy}" if remedy else ""
     structure, expected_structure = jax.tree.structure(value), jax.tree.structure(expected)
     if structure != expected_structure:
-        raise ValueError(f"{name} must have the structure {expected_structure}, got {structure}")
+        raise ValueError(f"{name} must have the structure {expected_structure}, got {structure}{remedy}")
     wrong_shapes, wrong_dtypes = [], []
     pairs = zip(jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(value), strict=True)
     for (path, want), got in pairs:
@@ -82,9 +83,9 @@ def like(name: str, value: Any, expected: Any) -> None:
         if got.dtype != want.dtype:
             wrong_dtypes.append(f"{field} must be {want.dtype}, got {got.dtype}")
     if wrong_shapes:
-        raise ValueError("; ".join(wrong_shapes))
+        raise ValueError("; ".join(wrong_shapes) + remedy)
     if wrong_dtypes:
-        raise TypeError("; ".join(wrong_dtypes))
+        raise TypeError("; ".join(wrong_dtypes) + remedy)
 
 
 def keys(name: str, params: Any, needed: set[str], others: set[str], remedy: str) -> None:
@@ -93,4 +94,6 @@ def keys(name: str, params: Any, needed: set[str], others: set[str], remedy: str
         raise ValueError(f"{name} must be a dict with the keys {sorted(needed)}, got {type(params).__name__}: {remedy}")
     if not needed <= set(params) <= needed | others:
         optional = f" and maybe {sorted(others)}" if others else ""
-        raise ValueError(f"{name} must have the keys {sorted(needed)}{optional}, got {sorted(params)}: {remedy}")
+        raise ValueError(
+            f"{name} must have the keys {sorted(needed)}{optional}, got {sorted(map(str, params))}: {remedy}"
+        )

@@ -388,7 +388,7 @@ show(lecture.simo, "state, first")
 # zero here.
 
 # %%
-show(bptt._bptt_bwd, "dstate = dstate._replace", "dstate = dstate._replace")
+show(bptt.leave_vjp, "if marks.valid is None", "return dstate._replace")
 
 
 # %%
@@ -431,8 +431,8 @@ check_twins("jbptt.simo", simo, network_params(p), xs[1], state)
 # nothing else than the layer's weight gradient.
 
 # %%
-show(forward._run, "zs =")
-show(bptt._bptt_bwd, "dparams_of_inputs, dxs")
+show(forward._run, "zs =", "zs =")
+show(bptt.bptt_bwd, "dparams_of_inputs, dxs")
 show(jbptt.rnn.project)
 show(jbptt.rnn.project_vjp)
 show(lecture.miso, "state, _ =")

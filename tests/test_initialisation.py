@@ -62,10 +62,44 @@ def test_lstm_forgets_little_at_first(cell, forget):
     assert not np.any(np.concatenate([i, g, o]))
 
 
-@pytest.mark.parametrize("name", ["rnn", "gru"])
-def test_other_biases_are_zero(name):
-    params = CELLS[name].init(KEY, I, H)
-    assert not any(np.any(leaf) for key, leaf in params.items() if key.startswith("b"))
+FORGET_BLOCK = {"lstm": 1, "lstm_heads": 1, "lstm_v": 1, "lstm_nig": 0, "lstm_nog": 1, "lstm_niaf": 1, "lstm_noaf": 1}
+FORGET_BLOCK |= {"lstm_fgr": 1, "lstm_depth_gated": 1, "lstm_projected": 1, "lstm_layer_norm": 1, "slstm": 1}
+"""Which block of b starts at 1: that of a forget gate with weights of its own."""
+
+
+@every_cell
+def test_what_is_not_drawn_is_zero_but_for_forget_biases_and_gains(name):
+    params = {key: np.asarray(leaf) for key, leaf in CELLS[name].init(KEY, I, H).items()}
+    for key in params.keys() - {"U", "W", "U_above"} - ({"R"} if name == "lstm_projected" else set()):
+        expected = np.ones_like(params[key]) if key in ("gU", "gW", "gc") else np.zeros_like(params[key])
+        if key in ("b", "b_above") and name in FORGET_BLOCK:
+            start = FORGET_BLOCK[name] * H
+            expected[..., start : start + H] = 1
+        np.testing.assert_array_equal(params[key], expected, key)
+
+
+@every_cell
+def test_input_weights_are_glorot_uniform_in_every_cell(name):
+    """But irnn's, which are small. Each gate's own H in the bound."""
+    U = np.asarray(CELLS[name].init(KEY, I, H)["U"])
+    bound = np.sqrt(6 / (I + H))
+    assert np.abs(U).max() <= (0.01 if name == "irnn" else bound)
+    assert name == "irnn" or np.abs(U).max() > 0.98 * bound
+
+
+def test_recurrent_weights_of_the_others():
+    indrnn = np.asarray(jbptt.indrnn.init(KEY, I, 400)["W"])
+    assert 0 <= indrnn.min() < 0.02 and 0.98 < indrnn.max() <= 1
+    projected = jax.tree.map(np.asarray, jbptt.lstm_projected.init(KEY, I, H))
+    for block in np.split(projected["W"], 4, axis=1):  # [P, H]: P rows, orthonormal
+        np.testing.assert_allclose(block @ block.T, np.eye(H // 2), atol=1e-5)
+    np.testing.assert_allclose(projected["R"].T @ projected["R"], np.eye(H // 2), atol=1e-5)
+    for name, blocks in (("mgu", 2), ("gru_reset_before", 3), ("lstm_layer_norm", 4)):
+        for block in np.split(np.asarray(CELLS[name].init(KEY, I, H)["W"]), blocks, axis=1):
+            np.testing.assert_allclose(block @ block.T, np.eye(H), atol=1e-5)
+    for layer in np.asarray(jbptt.lstm_depth_gated.init(KEY, I, H)["W"]):
+        for block in np.split(layer, 4, axis=1):
+            np.testing.assert_allclose(block @ block.T, np.eye(H), atol=1e-5)
 
 
 @pytest.mark.parametrize("bias", [True, False])

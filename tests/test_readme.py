@@ -24,7 +24,7 @@ def test_block_runs_as_a_new_user_would_run_it(number, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", sorted(set(re.findall(r"jbptt ((?:train chars|sample|compare|plot)[^`#\n]*)", README)))
+    "command", sorted(set(re.findall(r"jbptt ((?:train chars|sample|compare|cells|plot)[^`#\n]*)", README)))
 )
 def test_command_exists_with_its_options(command):
     words = command.split()

@@ -1,7 +1,11 @@
 """Agreement comes before time: every output and every gradient against the float64 reference."""
 
+from typing import Any
+
+import click
 import numpy as np
 
+from benchmarks.problem import Problem, reference
 from jbptt.comparison.pair import leaf_errors
 
 TOLERANCES = {"float32": 2e-5, "tf32": 2e-2, "bfloat16": 1e-1, "float16": 2e-2}
@@ -13,3 +17,12 @@ def worst(found: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> tup
     errors = leaf_errors(found, reference)
     leaf = max(errors, key=errors.get)
     return errors[leaf], leaf
+
+
+def require(runners: dict[str, Any], problem: Problem) -> None:
+    """Raises click.ClickException unless all outputs and gradients of every runner agree with float64."""
+    expected = reference(problem)
+    for name, runner in runners.items():
+        error, leaf = worst(runner.results(), expected)
+        if not error <= TOLERANCES["float32"]:
+            raise click.ClickException(f"{problem.cell} {problem.sizes}: {leaf} of {name} is off by {error:.1e}")

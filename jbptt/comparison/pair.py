@@ -70,8 +70,7 @@ def compare(manual_fn: Callable, auto_fn: Callable, *args: Any, rounds: int = 20
 
     Returns a `Report`. Raises ValueError if the outputs differ in structure or shape, TypeError if in dtype.
     """
-    if rounds < 1:
-        raise ValueError(f"rounds must be at least 1, got {rounds}")
+    checks.size("rounds", rounds)
     return Report(gradient_errors(manual_fn, auto_fn, *args), *_costs(manual_fn, auto_fn, args, rounds))
 
 

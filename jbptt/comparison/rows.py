@@ -18,6 +18,7 @@ from jbptt.feedforward.layer import dense
 from jbptt.feedforward.losses import binary_cross_entropy, mse, softmax_cross_entropy
 from jbptt.feedforward.perceptron import mlp, mlp_init
 from jbptt.networks.lecture import mimo, miso, network_init, simo, siso
+from jbptt.recurrence.deferred import scan as jbptt_scan
 from jbptt.recurrence.unrolling import unroll
 
 
@@ -100,6 +101,21 @@ def _time_row(name, cell, *, lengths=False, resets=False, **options):
     return Row(name, build)
 
 
+def _scan_row(key, sizes, dtype):
+    """A plain RNN as a user of `lax.scan` writes it, with a weight that is worth deferring at any size."""
+    params, xs, state = cell_arguments(rnn, key, sizes._replace(B=1), dtype)
+    xs, state = xs[:, 0], jax.tree.map(lambda leaf: leaf[0], state)
+
+    def function(params, xs, state, vjp):
+        def body(h, x):
+            h = jnp.tanh(x @ params["U"] + h @ params["W"] + params["b"])
+            return h, h
+
+        return jbptt_scan(body, state.h, xs) if vjp == "manual" else jax.lax.scan(body, state.h, xs)
+
+    return function, (params, xs, state)
+
+
 def _network_row(network, *, one_input):
     def build(key, sizes, dtype):
         keys = jax.random.split(key, 2)
@@ -158,6 +174,7 @@ ROWS: tuple[Row, ...] = (
     _time_row("checkpoint", CELLS["lstm"], checkpoint="sqrt"),
     _time_row("reverse_lengths_resets_truncate", CELLS["gru"], lengths=True, resets=True, reverse=True, truncate=2),
     _time_row("checkpoint_lengths_resets", CELLS["clockwork"], lengths=True, resets=True, checkpoint=2),
+    Row("scan", _scan_row),
     _network_row(siso, one_input=True),
     _network_row(simo, one_input=True),
     _network_row(miso, one_input=False),

@@ -56,6 +56,8 @@ def mlp(
 
     Returns y [..., O]. Raises ValueError for sizes that do not fit, TypeError for integers or mixed dtypes.
     """
+    if not isinstance(params, (list, tuple)):
+        raise TypeError(f"params must be a list, one dict a layer, got {type(params).__name__}")
     if not params:
         raise ValueError("params must hold at least one layer, got none")
     a = x = checks.floating("x", x, "cast it, or one-hot encode indices with jax.nn.one_hot")

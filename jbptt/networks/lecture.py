@@ -12,6 +12,8 @@ Their backward is the chain of two: the output layer's δ° = ∇_y C ⊙ f′(z
 T time, B batch (any number of batch axes, none included), I inputs, H units, O outputs.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -103,12 +105,14 @@ def miso(
     *,
     activation: Activation = identity,
     vjp: str = "manual",
+    **options: Any,
 ) -> tuple[State, jax.Array]:
-    """Multiple inputs, single output: xs [T, B, I], y at t = T. Keywords as in `siso`.
+    """Multiple inputs, single output: xs [T, B, I], y at t = T. Keywords as in `siso`, and `unroll`'s: with `lengths`,
+    y is that of each sequence's own last step.
 
     Returns (state, y [B, O]).
     """
-    state, _ = unroll(cell, _cell_params(params), xs, state, vjp=vjp)
+    state, _ = unroll(cell, _cell_params(params), xs, state, vjp=vjp, **options)
     return state, _output(params, state.h, activation, vjp)
 
 
@@ -120,12 +124,13 @@ def mimo(
     *,
     activation: Activation = identity,
     vjp: str = "manual",
+    **options: Any,
 ) -> tuple[State, jax.Array]:
-    """Multiple inputs, multiple outputs: xs [T, B, I], yᵗ at every t. Keywords as in `siso`.
+    """Multiple inputs, multiple outputs: xs [T, B, I], yᵗ at every t. Keywords as in `siso`, and `unroll`'s.
 
     Returns (state, ys [T, B, O]).
     """
-    state, hs = unroll(cell, _cell_params(params), xs, state, vjp=vjp)
+    state, hs = unroll(cell, _cell_params(params), xs, state, vjp=vjp, **options)
     return state, _output(params, hs, activation, vjp)
 
 

@@ -92,7 +92,8 @@ def start_state(cell: Cell, params: Params, batch_shape: tuple[int, ...], state:
     """The initial state where `state` is None; else `state`, checked. Raises ValueError or TypeError as `unroll`."""
     if state is None:
         return cell.initial_state(params, batch_shape)
-    checks.like("state", state, jax.eval_shape(lambda: cell.initial_state(params, batch_shape)))
+    remedy = "make it with the cell's initial_state(params, batch_shape)"
+    checks.like("state", state, jax.eval_shape(lambda: cell.initial_state(params, batch_shape)), remedy)
     return state
 
 

@@ -11,7 +11,7 @@ pytest.importorskip("click", reason="the benchmarks' command lines need the extr
 
 from click.testing import CliRunner
 
-from benchmarks import data_parallel, gpu, peers, plots, report, scaling, thread_pools
+from benchmarks import breakdown, data_parallel, gpu, peers, plots, report, scaling, thread_pools
 from benchmarks.contestants import plain
 from benchmarks.contestants.protocol import LeftOut
 from benchmarks.contestants.pytorch import TorchRunner
@@ -141,6 +141,11 @@ def test_thread_pools(tmp_path):
     pytest.importorskip("torch", reason="it compares XLA's threads with PyTorch's")
     command(thread_pools, "--quick", "--cells", "rnn", "--out", tmp_path / "pools.csv")
     assert len(results.read(tmp_path / "pools.csv")) == 10
+
+
+def test_breakdown(tmp_path):
+    text = command(breakdown, "--quick", "--out", tmp_path / "breakdown.csv")
+    assert "| 8x2x3x4 | reverse scan |" in text
 
 
 def test_data_parallel(tmp_path):

@@ -21,7 +21,7 @@ from jbptt.cells.table import CELLS
 from jbptt.feedforward.layer import dense
 from jbptt.feedforward.losses import softmax_cross_entropy
 from jbptt.feedforward.perceptron import mlp_init
-from jbptt.recurrence.unrolling import unroll
+from jbptt.networks.layers import stack, stack_init
 
 
 class Carry(NamedTuple):
@@ -69,12 +69,9 @@ def learning_rate(settings: Settings) -> optax.Schedule:
 def init(settings: Settings, vocabulary_size: int) -> Carry:
     """Where training starts."""
     cell, dtype = cell_of(settings), jnp.dtype(settings.dtype)
-    *layer_keys, output_key = jax.random.split(jax.random.key(settings.seed), settings.layers + 1)
-    layers, features = [], vocabulary_size
-    for key in layer_keys:
-        layers.append(cell.init(key, features, settings.hidden, dtype))
-        features = features_of_h(cell, layers[-1])
-    (output,) = mlp_init(output_key, [features, vocabulary_size], dtype=dtype)
+    layers_key, output_key = jax.random.split(jax.random.key(settings.seed))
+    layers = stack_init(layers_key, [cell] * settings.layers, vocabulary_size, settings.hidden, dtype)
+    (output,) = mlp_init(output_key, [features_of_h(cell, layers[-1]), vocabulary_size], dtype=dtype)
     params = {"layers": layers, "output": output}
     states = initial_states(settings, params, settings.batch)
     return Carry(params, optimizer_of(settings).init(params), states, RunningMean.empty())
@@ -88,11 +85,9 @@ def initial_states(settings: Settings, params: dict, batch: int) -> tuple:
 def logits(settings: Settings, params: dict, states: tuple, characters: jax.Array) -> tuple[tuple, jax.Array]:
     """(states after, logits [T, B, K]) of characters [T, B]."""
     output = params["output"]
-    hs, ends = jax.nn.one_hot(characters, output["w"].shape[1], dtype=output["w"].dtype), []
-    for layer, state in zip(params["layers"], states, strict=True):
-        state, hs = unroll(cell_of(settings), layer, hs, state, vjp=settings.vjp)
-        ends.append(state)
-    return tuple(ends), dense(output, hs, vjp=settings.vjp)
+    xs = jax.nn.one_hot(characters, output["w"].shape[1], dtype=output["w"].dtype)
+    states, hs = stack([cell_of(settings)] * settings.layers, params["layers"], xs, states, vjp=settings.vjp)
+    return states, dense(output, hs, vjp=settings.vjp)
 
 
 def loss(settings: Settings, params: dict, states: tuple, inputs: jax.Array, targets: jax.Array):

@@ -1,0 +1,122 @@
+"""Layers of recurrence: in both directions, and one above the other.
+
+T time, B batch (any number of batch axes, none included), I inputs, H units.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jbptt import checks
+from jbptt.cells.cell import Cell, Params, State, features_of_h
+from jbptt.recurrence.unrolling import check_cell, unroll
+
+
+class Bidirectional(NamedTuple):
+    """A layer of two cells, one for each direction of time. Its parameters and its state are pairs."""
+
+    forward: Cell
+    backward: Cell
+
+
+Layer = Cell | Bidirectional
+
+
+def bidirectional(
+    layer: Bidirectional,
+    params: tuple[Params, Params],
+    xs: jax.Array,
+    state: tuple[State, State] | None = None,
+    *,
+    resets: jax.Array | None = None,
+    **options: Any,
+) -> tuple[tuple[State, State], jax.Array]:
+    """Runs one cell from the first step to the last, and another from the last to the first.
+
+    - `params`, `state`: (forward's, backward's), as `unroll` takes them.
+    - `xs`: [T, B, I].
+    - `resets`: [T, B]; True at t: an episode begins at step t. No state crosses, in either direction.
+    - `options`: `unroll`'s others, for both. With `lengths`, the backward cell begins at each sequence's own end.
+
+    Returns ((state after the last step, state after the first), hs [T, B, Hf + Hb], forward's and backward's joined).
+    Raises what `unroll` raises, ValueError unless `params` and `state` are pairs, TypeError for another layer.
+    """
+    if not isinstance(layer, Bidirectional):
+        raise TypeError(f"layer must be a jbptt.Bidirectional(forward, backward), got {type(layer).__name__}")
+    for name, value in (("params", params), ("state", state)):
+        if value is not None and not (isinstance(value, (tuple, list)) and len(value) == 2):
+            raise ValueError(f"{name} must be a pair, (forward's, backward's), got {type(value).__name__}")
+    starts = (None, None) if state is None else state
+    backward = {}
+    if resets is not None:  # between t and t + 1 is where the backward cell enters step t
+        resets = checks.array("resets", resets)
+        backward["resets"] = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
+    forward_state, forward_hs = unroll(layer.forward, params[0], xs, starts[0], resets=resets, **options)
+    backward_state, backward_hs = unroll(layer.backward, params[1], xs, starts[1], reverse=True, **backward, **options)
+    return (forward_state, backward_state), jnp.concatenate([forward_hs, backward_hs], axis=-1)
+
+
+def stack_init(key: jax.Array, layers: Sequence[Layer], input_size: int, hidden_size: int, dtype=jnp.float32) -> list:
+    """Random parameters of layers one above the other, `hidden_size` units each (for each direction)."""
+    params, features = [], input_size
+    for layer, key_layer in zip(layers, jax.random.split(key, len(layers)), strict=True):
+        cells = _cells(layer)
+        keys = jax.random.split(key_layer, len(cells))
+        of_layer = tuple(cell.init(k, features, hidden_size, dtype) for cell, k in zip(cells, keys, strict=True))
+        features = sum(features_of_h(cell, p) for cell, p in zip(cells, of_layer, strict=True))
+        params.append(of_layer if isinstance(layer, Bidirectional) else of_layer[0])
+    return params
+
+
+def stack(
+    layers: Sequence[Layer],
+    params: Sequence[Any],
+    xs: jax.Array,
+    states: Sequence[Any] | None = None,
+    *,
+    dropout: float = 0.0,
+    key: jax.Array | None = None,
+    **options: Any,
+) -> tuple[tuple, jax.Array]:
+    """Runs layers one above the other: each layer's xs are the hs of the one below it.
+
+    - `layers`: cells, and `Bidirectional`s; different ones are allowed.
+    - `params`, `states`: one a layer; `stack_init` makes the former.
+    - `xs`: [T, B, I].
+    - `dropout`: the part of the hs between two layers that is set to 0, the others being divided by 1 − dropout.
+    - `key`: what dropout is drawn with; needed if, and only if, there is any.
+    - `options`: `unroll`'s, for every layer.
+
+    Returns (every layer's last state, hs [T, B, H] of the top layer). Raises what `unroll` raises, and ValueError
+    unless there are as many params and states as layers, and for a dropout outside 0 <= dropout < 1 or without a key.
+    """
+    for name, value in (("params", params), ("states", states)):
+        if value is not None and len(value) != len(layers):
+            raise ValueError(f"{name} must be one for each of {len(layers)} layers, got {len(value)}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
+    if (dropout > 0) != (key is not None):
+        raise ValueError(f"dropout {dropout} {'needs a key' if key is None else 'draws nothing: leave the key out'}")
+    states = [None] * len(layers) if states is None else states
+    ends, hs = [], xs
+    for number, (layer, of_layer, state) in enumerate(zip(layers, params, states, strict=True)):
+        if number > 0 and dropout > 0:
+            hs = _dropped(jax.random.fold_in(key, number), dropout, hs)
+        run = bidirectional if isinstance(layer, Bidirectional) else unroll
+        end, hs = run(layer, of_layer, hs, state, **options)
+        ends.append(end)
+    return tuple(ends), hs
+
+
+def _dropped(key, rate, hs):
+    kept = jax.random.bernoulli(key, 1 - rate, hs.shape)
+    return jnp.where(kept, hs / jnp.asarray(1 - rate, hs.dtype), jnp.zeros_like(hs))
+
+
+def _cells(layer):
+    cells = tuple(layer) if isinstance(layer, Bidirectional) else (layer,)
+    for cell in cells:
+        check_cell(cell)
+    return cells

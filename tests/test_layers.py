@@ -1,0 +1,114 @@
+"""Layers in both directions, and one above the other."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import SIZES, assert_close, assert_gradients_match
+from test_time import LENGTHS, RESETS
+
+import jbptt
+
+BOTH = jbptt.Bidirectional(jbptt.lstm, jbptt.gru)
+LAYERS = (jbptt.lstm, BOTH, jbptt.rnn)
+KEY = jax.random.key(5)
+XS = jax.random.normal(KEY, (SIZES.T, SIZES.B, SIZES.I))
+PARAMS = jbptt.stack_init(KEY, LAYERS, SIZES.I, SIZES.H, jnp.float64)
+OF_BOTH = jbptt.stack_init(KEY, [BOTH], SIZES.I, SIZES.H, jnp.float64)[0]
+
+
+def test_both_directions_are_one_and_the_flip_of_the_other():
+    def apart(params, xs):
+        forward_state, forward = jbptt.unroll(jbptt.lstm, params[0], xs)
+        backward_state, backward = jbptt.unroll(jbptt.gru, params[1], xs[::-1])
+        return (forward_state, backward_state), jnp.concatenate([forward, backward[::-1]], axis=-1)
+
+    assert_gradients_match(partial(jbptt.bidirectional, BOTH), apart, (OF_BOTH, XS))
+
+
+def test_each_sequence_is_reversed_within_its_own_length():
+    _, hs = jbptt.bidirectional(BOTH, OF_BOTH, XS, lengths=LENGTHS)
+    for b, length in enumerate(LENGTHS):
+        _, alone = jbptt.bidirectional(BOTH, OF_BOTH, XS[:length, b])
+        assert_close(hs[:length, b], alone)
+        assert not np.any(hs[length:, b])
+
+
+def test_no_state_crosses_the_beginning_of_an_episode_in_either_direction():
+    resets = np.zeros((SIZES.T, SIZES.B), bool)
+    resets[2] = True
+    _, hs = jbptt.bidirectional(BOTH, OF_BOTH, XS, resets=resets)
+    episodes = [jbptt.bidirectional(BOTH, OF_BOTH, part)[1] for part in (XS[:2], XS[2:])]
+    assert_close(hs, jnp.concatenate(episodes))
+
+
+@pytest.mark.parametrize("options", [{}, {"lengths": LENGTHS}, {"resets": RESETS, "checkpoint": 2}], ids=str)
+def test_a_stack_is_its_layers_one_by_one_and_its_gradients_are_jaxs(options):
+    def one_by_one(params, xs):
+        first, hs = jbptt.unroll(jbptt.lstm, params[0], xs, **options)
+        second, hs = jbptt.bidirectional(BOTH, params[1], hs, **options)
+        third, hs = jbptt.unroll(jbptt.rnn, params[2], hs, **options)
+        return (first, second, third), hs
+
+    stack = partial(jbptt.stack, LAYERS, **options)
+    assert_close(jax.jit(stack)(PARAMS, XS), jax.jit(one_by_one)(PARAMS, XS))
+    assert_gradients_match(stack, partial(stack, vjp="auto"), (PARAMS, XS))
+
+
+def test_chunks_with_carried_states_are_the_whole():
+    layers = (jbptt.lstm, jbptt.gru)
+    params = jbptt.stack_init(KEY, layers, SIZES.I, SIZES.H, jnp.float64)
+
+    def in_chunks(params, xs):
+        states, first = jbptt.stack(layers, params, xs[:2])
+        states, second = jbptt.stack(layers, params, xs[2:], states)
+        return states, jnp.concatenate([first, second])
+
+    assert_gradients_match(in_chunks, partial(jbptt.stack, layers), (params, XS))
+
+
+def test_dropout_is_between_layers_only_and_its_key_decides():
+    layers = (jbptt.rnn, jbptt.rnn)
+    params = jbptt.stack_init(KEY, layers, SIZES.I, 64, jnp.float64)
+    xs = jax.random.normal(KEY, (50, 8, SIZES.I))
+    run = partial(jbptt.stack, layers, params, xs, dropout=0.25)
+    (below, _), hs = run(key=KEY)
+    assert_close((below, hs), ((run(key=KEY)[0][0]), run(key=KEY)[1]), tolerance=0)
+    assert np.any(run(key=jax.random.key(6))[1] != hs)
+    (undropped, _), _ = jbptt.stack(layers, params, xs)
+    assert_close(below, undropped, tolerance=0)
+    assert_close(
+        jbptt.stack(layers[:1], params[:1], xs, dropout=0.25, key=KEY), jbptt.stack(layers[:1], params[:1], xs)
+    )
+    manual, auto = (partial(jbptt.stack, layers, dropout=0.25, key=KEY, vjp=vjp) for vjp in ("manual", "auto"))
+    assert_gradients_match(manual, auto, (params, xs))
+
+
+def test_dropout_sets_its_part_to_0_and_keeps_the_mean():
+    from jbptt.networks.layers import _dropped
+
+    dropped = np.asarray(_dropped(KEY, 0.25, jnp.ones((400, 250))))
+    np.testing.assert_allclose(np.mean(dropped == 0), 0.25, atol=0.006)  # 10⁵ draws: 0.0014 is one deviation
+    np.testing.assert_allclose(np.unique(dropped), [0, 4 / 3])
+
+
+BAD = {
+    "one layer's params": (
+        r"params must be one for each of 3 layers, got 1",
+        lambda: jbptt.stack(LAYERS, PARAMS[:1], XS),
+    ),
+    "too many states": (r"states must be one", lambda: jbptt.stack(LAYERS, PARAMS, XS, [None] * 4)),
+    "dropout of 1": (r"dropout must be", lambda: jbptt.stack(LAYERS, PARAMS, XS, dropout=1.0, key=KEY)),
+    "dropout without a key": (r"needs a key", lambda: jbptt.stack(LAYERS, PARAMS, XS, dropout=0.5)),
+    "a key without dropout": (r"leave the key out", lambda: jbptt.stack(LAYERS, PARAMS, XS, key=KEY)),
+    "a dict for a pair": (r"params must be a pair", lambda: jbptt.bidirectional(BOTH, {}, XS)),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(name):
+    message, call = BAD[name]
+    with pytest.raises(ValueError, match=message):
+        call()
