@@ -89,8 +89,8 @@ def parts_of(size: Sizes) -> list[Part]:
     def back(residuals, dstate, dhs):
         return bptt_bwd(unprojected, direction, residuals, (dstate, dhs))[1:]
 
-    def weights(hs, deltas):
-        return cell.weight_vjp(params, jbptt.Kept(hs, hs, None), deltas)
+    def weights(residuals, deltas):
+        return cell.weight_vjp(params, jbptt.Kept(residuals.hs, residuals.hs, residuals.saved), deltas)
 
     T, B, I, H = size
     rows, gate = T * B, 4 * H
@@ -107,7 +107,7 @@ def parts_of(size: Sizes) -> list[Part]:
         Part("forward scan", forward, (params, zs, state), 2 * rows * H * gate, FLOAT * (rows * gate + saved)),
         Part("reverse scan", back, (residuals, dstate, dhs), 2 * rows * gate * H, FLOAT * (saved + rows * (H + gate))),
         Part("∂U and dx", cell.project_vjp, (params, xs, deltas), 4 * rows * I * gate, FLOAT * rows * (2 * I + gate)),
-        Part("∂W and ∂b", weights, (residuals.hs, deltas), 2 * rows * H * gate, FLOAT * rows * (H + gate)),
+        Part("∂W and ∂b", weights, (residuals, deltas), 2 * rows * H * gate, FLOAT * rows * (H + gate)),
     ]
 
 
