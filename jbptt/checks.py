@@ -38,8 +38,12 @@ def parameter(name: str, value: Any) -> jax.Array:
 
 def floating_dtype(name: str, dtype: Any) -> None:
     """Raises TypeError unless `dtype` is one of DTYPES."""
-    if jnp.dtype(dtype) not in DTYPES:
-        raise TypeError(f"{name} must be floating point (float32, float64 or bfloat16), got {jnp.dtype(dtype)}")
+    try:
+        known = dtype is not None and jnp.dtype(dtype) in DTYPES
+    except TypeError:
+        known = False
+    if not known:
+        raise TypeError(f"{name} must be floating point (float32, float64 or bfloat16), got {dtype!r}")
 
 
 def same_dtype(name: str, array: Any, other_name: str, other: Any) -> None:
@@ -62,6 +66,13 @@ def size(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be an int, known before tracing, got {type(value).__name__}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def flag(name: str, value: Any) -> bool:
+    """`value` as a bool. Raises TypeError unless it is True or False (or 1 or 0)."""
+    if not (isinstance(value, (bool, np.bool_, int)) and value in (0, 1)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def like(name: str, value: Any, expected: Any, remedy: str = "") -> None:

@@ -22,10 +22,6 @@ which grows with T; about five and three times that is allowed.
 """
 
 ROWS_BY_NAME = {row.name: row for row in ROWS}
-LIKE_ANOTHER = {"rnn_sigmoid", "rnn_nobias", "irnn", "gru_nobias", "gru_heads", "lstm_nobias", "lstm_heads"}
-LIKE_ANOTHER |= {"lstm_nig", "lstm_nfg", "lstm_nog", "lstm_niaf", "lstm_noaf", "lstm_coupled"}
-DISTINCT_ROWS = [row for row in ROWS if row.name not in LIKE_ANOTHER]
-"""Without those that differ from another by what edges and transforms do not touch: for the tests of these."""
 KINDS = {
     "clockwork",
     "lstm",
@@ -37,8 +33,8 @@ KINDS = {
     "gru",
     "indrnn",
 }
-ROWS_OF_EVERY_KIND = [row for row in DISTINCT_ROWS if row.name in KINDS or row.name not in CELLS]
-"""One cell of each kind of parameters, states and δ, and all that is no cell: for tests of transforms."""
+ROWS_OF_EVERY_KIND = [row for row in ROWS if row.name in KINDS or row.name not in CELLS]
+"""One cell of each kind of parameters, states and δ, and all that is no cell: for tests of edges and transforms."""
 CELL_ROWS = [ROWS_BY_NAME[name] for name in CELLS]
 
 

@@ -36,6 +36,23 @@ def test_each_sequence_is_reversed_within_its_own_length():
         assert not np.any(hs[length:, b])
 
 
+def test_a_reset_in_the_padding_is_none():
+    states = jax.tree.map(jnp.ones_like, jbptt.bidirectional(BOTH, OF_BOTH, XS)[0])
+    run = partial(jbptt.bidirectional, BOTH, OF_BOTH, XS, lengths=LENGTHS, reset_state=states)
+    at_the_ends = np.arange(SIZES.T)[:, None] == LENGTHS
+    assert_close(run(resets=at_the_ends), run(resets=np.zeros_like(at_the_ends)), tolerance=0)
+
+
+def test_reset_states_are_one_a_layer():
+    states = [jax.tree.map(jnp.ones_like, state) for state in jbptt.stack(LAYERS, PARAMS, XS)[0]]
+    resets = np.zeros((SIZES.T, SIZES.B), bool)
+    resets[2] = True
+    _, hs = jbptt.stack(LAYERS[:1], PARAMS[:1], XS, resets=resets, reset_states=states[:1])
+    assert_close(hs[2:], jbptt.unroll(jbptt.lstm, PARAMS[0], XS[2:], states[0])[1])
+    _, hs = jbptt.stack(LAYERS, PARAMS, XS, resets=resets, reset_states=states)
+    assert np.any(hs != jbptt.stack(LAYERS, PARAMS, XS, resets=resets)[1])
+
+
 def test_no_state_crosses_the_beginning_of_an_episode_in_either_direction():
     resets = np.zeros((SIZES.T, SIZES.B), bool)
     resets[2] = True
@@ -104,7 +121,24 @@ BAD = {
     "dropout without a key": (r"needs a key", lambda: jbptt.stack(LAYERS, PARAMS, XS, dropout=0.5)),
     "a key without dropout": (r"leave the key out", lambda: jbptt.stack(LAYERS, PARAMS, XS, key=KEY)),
     "a dict for a pair": (r"params must be a pair", lambda: jbptt.bidirectional(BOTH, {}, XS)),
+    "reverse of both": (r"leave it out", lambda: jbptt.stack(LAYERS, PARAMS, XS, reverse=True)),
+    "resets of True": (r"resets must have shape", lambda: jbptt.bidirectional(BOTH, OF_BOTH, XS, resets=True)),
+    "reset states alone": (r"give resets", lambda: jbptt.bidirectional(BOTH, OF_BOTH, XS, reset_state=(1, 2))),
 }
+WRONG_TYPES = {
+    "a layer for layers": (r"layers must be a list", lambda: jbptt.stack(BOTH, OF_BOTH, XS)),
+    "a cell for layers": (r"layers must be a list", lambda: jbptt.stack_init(KEY, jbptt.lstm, 4, 4)),
+    "no params": (r"params must be a list", lambda: jbptt.stack(LAYERS, None, XS)),
+    "text for dropout": (r"dropout must be a number", lambda: jbptt.stack(LAYERS, PARAMS, XS, dropout="a")),
+    "a cell for both": (r"layer must be", lambda: jbptt.bidirectional(jbptt.lstm, OF_BOTH, XS)),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_TYPES)
+def test_wrong_types(name):
+    message, call = WRONG_TYPES[name]
+    with pytest.raises(TypeError, match=message):
+        call()
 
 
 @pytest.mark.parametrize("name", BAD)

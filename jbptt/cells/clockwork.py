@@ -49,7 +49,9 @@ def clockwork_cell(
         raise ValueError(f"periods must be a tuple of ints, one for each module, got {periods!r}")
     for period in periods:
         checks.size("periods", period)
-    return _clockwork_cell(tuple(map(int, periods)), activation, bool(bias))
+        if period > np.iinfo(np.int32).max:
+            raise ValueError(f"periods must be below 2³¹, for t is an int32, got {period}")
+    return _clockwork_cell(tuple(map(int, periods)), activation, checks.flag("bias", bias))
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jbptt import checks
 from jbptt.cells.cell import Cell, Params, check_init, maker_name
 from jbptt.cells.gated import gated_cell, gated_init
 from jbptt.cells.products import block_diagonal
@@ -33,8 +34,10 @@ def rnn_cell(activation: Activation = tanh, *, bias: bool = True, heads: int = 1
     """
     check_activation("activation", activation)
     product = block_diagonal(heads)
-    name = maker_name("rnn", activation=(activation.name, "tanh"), bias=(bool(bias), True), heads=(int(heads), 1))
-    return _rnn_cell(name, activation, bool(bias), product)
+    name = maker_name(
+        "rnn", activation=(activation.name, "tanh"), bias=(checks.flag("bias", bias), True), heads=(int(heads), 1)
+    )
+    return _rnn_cell(name, activation, checks.flag("bias", bias), product)
 
 
 @cache

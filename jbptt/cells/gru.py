@@ -19,6 +19,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jbptt import checks
 from jbptt.cells.cell import Cell, blocks, join, maker_name
 from jbptt.cells.gated import gated_cell, gated_init
 from jbptt.cells.products import block_diagonal
@@ -77,8 +78,8 @@ def gru_cell(*, bias: bool = True, heads: int = 1) -> Cell:
     "bn" [H], the candidate's recurrent bias. State: h.
     """
     product = block_diagonal(heads)
-    name = maker_name("gru", bias=(bool(bias), True), heads=(int(heads), 1))
-    return _gru_cell(name, bool(bias), product)
+    name = maker_name("gru", bias=(checks.flag("bias", bias), True), heads=(int(heads), 1))
+    return _gru_cell(name, checks.flag("bias", bias), product)
 
 
 @cache

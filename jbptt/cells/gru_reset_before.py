@@ -24,6 +24,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jbptt import checks
 from jbptt.cells.cell import Cell, bias_vjp, biased, blocks, check_params, join, multiples_of, project, project_vjp
 from jbptt.cells.gated import gated_init
 from jbptt.cells.gru import GRUState
@@ -67,7 +68,7 @@ def gru_reset_before_cell(*, bias: bool = True) -> Cell:
 
     Parameters, gate blocks r, u, n: "U" [I, 3·H], "W" [H, 3·H], "b" [3·H]. State: h.
     """
-    return _reset_cell("gru_reset_before", GRU_GATING, bool(bias), "Cho 2014, Colah 2015")
+    return _reset_cell("gru_reset_before", GRU_GATING, checks.flag("bias", bias), "Cho 2014, Colah 2015")
 
 
 def mgu_cell(*, bias: bool = True) -> Cell:
@@ -77,7 +78,7 @@ def mgu_cell(*, bias: bool = True) -> Cell:
 
     Parameters, gate blocks f, n: "U" [I, 2·H], "W" [H, 2·H], "b" [2·H]. State: h.
     """
-    return _reset_cell("mgu", MGU_GATING, bool(bias), "Zhou 2016")
+    return _reset_cell("mgu", MGU_GATING, checks.flag("bias", bias), "Zhou 2016")
 
 
 @cache

@@ -11,6 +11,7 @@ from functools import cache
 
 import jax
 
+from jbptt import checks
 from jbptt.cells.cell import Cell, scaled
 from jbptt.cells.elman import RNNState, rnn_pair
 from jbptt.cells.gated import gated_cell, gated_init
@@ -38,7 +39,7 @@ def indrnn_cell(activation: Activation = relu, *, bias: bool = True) -> Cell:
     Parameters: "U" [I, H], "W" [H], "b" [H]. State: h. Raises TypeError for an activation without its f′.
     """
     check_activation("activation", activation)
-    return _indrnn_cell(activation, bool(bias))
+    return _indrnn_cell(activation, checks.flag("bias", bias))
 
 
 @cache

@@ -30,6 +30,7 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 
+from jbptt import checks
 from jbptt.cells.cell import Cell, Params, maker_name
 from jbptt.cells.gated import gated_cell, gated_init
 from jbptt.cells.lstm_pair import Form, LSTMGatesState, LSTMState, lstm_pair
@@ -65,6 +66,12 @@ def lstm_cell(
     G·H/heads]), "b" [G·H], "p" [H for each peephole], "R" [3·H, 3·H]. State: h, c; with gate recurrence also i, f, o.
     Raises ValueError for options that contradict each other.
     """
+    flags = {"bias": bias, "input_gate": input_gate, "forget_gate": forget_gate, "output_gate": output_gate}
+    flags |= {"coupled": coupled, "input_activation": input_activation, "output_activation": output_activation}
+    for flag, value in (flags | {"gate_recurrence": gate_recurrence}).items():
+        checks.flag(flag, value)
+    if not isinstance(forget_bias, (int, float, type(None))):
+        raise TypeError(f"forget_bias must be a number, got {type(forget_bias).__name__}")
     present = {"i": input_gate, "f": forget_gate and not coupled, "g": True, "o": output_gate}
     own = "".join(gate for gate in present if present[gate])
     if coupled and not (input_gate and forget_gate):

@@ -83,7 +83,7 @@ def lstm_depth_gated_cell(layers: int = 2, *, bias: bool = True) -> Cell:
     State: h, h_below, c. Raises TypeError or ValueError unless `layers` is an int of at least 1.
     """
     checks.size("layers", layers)
-    return _lstm_depth_gated_cell(layers, bool(bias))
+    return _lstm_depth_gated_cell(layers, checks.flag("bias", bias))
 
 
 @cache

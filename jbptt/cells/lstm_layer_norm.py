@@ -22,6 +22,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jbptt import checks
 from jbptt.cells.cell import (
     Cell,
     Params,
@@ -76,7 +77,7 @@ def lstm_layer_norm_cell(*, bias: bool = True) -> Cell:
     Parameters, gate blocks i, f, g, o: "U" [I, 4·H], "W" [H, 4·H], "b" [4·H], gains "gU" [4·H], "gW" [4·H], "gc" [H]
     and the bias "bc" [H]. State: h, c.
     """
-    return _lstm_layer_norm_cell(bool(bias))
+    return _lstm_layer_norm_cell(checks.flag("bias", bias))
 
 
 @cache

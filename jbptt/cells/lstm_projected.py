@@ -46,7 +46,7 @@ def lstm_projected_cell(proj_size: int | None = None, *, bias: bool = True) -> C
     """
     if proj_size is not None:
         checks.size("proj_size", proj_size)
-    return _lstm_projected_cell(proj_size, bool(bias))
+    return _lstm_projected_cell(proj_size, checks.flag("bias", bias))
 
 
 @cache

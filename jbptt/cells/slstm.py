@@ -24,6 +24,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jbptt import checks
 from jbptt.cells.cell import Cell, blocks, join, maker_name
 from jbptt.cells.gated import gated_cell, gated_init
 from jbptt.cells.lstm import forgetting_little
@@ -65,7 +66,11 @@ def slstm_cell(*, heads: int = 4, exponential_forget: bool = False, bias: bool =
     Parameters, gate blocks i, f, g, o: "U" [I, 4·H], "W" [heads, H/heads, 4·H/heads] (one head: [H, 4·H]), "b" [4·H].
     State: h, c, n, m.
     """
-    product, exponential_forget, bias = block_diagonal(heads), bool(exponential_forget), bool(bias)
+    product, exponential_forget, bias = (
+        block_diagonal(heads),
+        checks.flag("exponential_forget", exponential_forget),
+        checks.flag("bias", bias),
+    )
     name = maker_name("slstm", heads=(int(heads), 4), exponential_forget=(exponential_forget, False), bias=(bias, True))
     return _slstm_cell(name, product, exponential_forget, bias)
 

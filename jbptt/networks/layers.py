@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jbptt import checks
 from jbptt.cells.cell import Cell, Params, State, features_of_h
-from jbptt.recurrence.unrolling import check_cell, unroll
+from jbptt.recurrence.unrolling import check_cell, checked_lengths, checked_resets, steps_within, unroll
 
 
 class Bidirectional(NamedTuple):
@@ -30,36 +30,49 @@ def bidirectional(
     xs: jax.Array,
     state: tuple[State, State] | None = None,
     *,
+    lengths: jax.Array | None = None,
     resets: jax.Array | None = None,
+    reset_state: tuple[State, State] | None = None,
     **options: Any,
 ) -> tuple[tuple[State, State], jax.Array]:
     """Runs one cell from the first step to the last, and another from the last to the first.
 
-    - `params`, `state`: (forward's, backward's), as `unroll` takes them.
+    - `params`, `state`, `reset_state`: (forward's, backward's), as `unroll` takes them.
     - `xs`: [T, B, I].
+    - `lengths`: [B]; the backward cell begins at each sequence's own end.
     - `resets`: [T, B]; True at t: an episode begins at step t. No state crosses, in either direction.
-    - `options`: `unroll`'s others, for both. With `lengths`, the backward cell begins at each sequence's own end.
+    - `options`: `unroll`'s others, for both, but for `reverse`.
 
     Returns ((state after the last step, state after the first), hs [T, B, Hf + Hb], forward's and backward's joined).
     Raises what `unroll` raises, ValueError unless `params` and `state` are pairs, TypeError for another layer.
     """
     if not isinstance(layer, Bidirectional):
         raise TypeError(f"layer must be a jbptt.Bidirectional(forward, backward), got {type(layer).__name__}")
-    for name, value in (("params", params), ("state", state)):
+    if "reverse" in options:
+        raise ValueError("reverse is what one of a Bidirectional's cells does: leave it out")
+    for name, value in (("params", params), ("state", state), ("reset_state", reset_state)):
         if value is not None and not (isinstance(value, (tuple, list)) and len(value) == 2):
             raise ValueError(f"{name} must be a pair, (forward's, backward's), got {type(value).__name__}")
     starts = (None, None) if state is None else state
-    backward = {}
-    if resets is not None:  # between t and t + 1 is where the backward cell enters step t
-        resets = checks.array("resets", resets)
-        backward["resets"] = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
-    forward_state, forward_hs = unroll(layer.forward, params[0], xs, starts[0], resets=resets, **options)
-    backward_state, backward_hs = unroll(layer.backward, params[1], xs, starts[1], reverse=True, **backward, **options)
+    forward, backward = options | {"lengths": lengths}, options | {"lengths": lengths, "reverse": True}
+    if resets is not None:
+        shape = checks.array("xs", xs).shape[:-1]
+        valid = None if lengths is None else steps_within(checked_lengths(lengths, shape[0], shape[1:]), shape[0])
+        begins = checked_resets(resets, valid, shape)
+        forward["resets"] = begins  # and between t and t + 1 is where the backward cell enters step t
+        backward["resets"] = jnp.concatenate([begins[1:], jnp.zeros_like(begins[:1])])
+        if reset_state is not None:
+            forward["reset_state"], backward["reset_state"] = reset_state
+    elif reset_state is not None:
+        raise ValueError("reset_state is what resets go back to: give resets [T, B] too")
+    forward_state, forward_hs = unroll(layer.forward, params[0], xs, starts[0], **forward)
+    backward_state, backward_hs = unroll(layer.backward, params[1], xs, starts[1], **backward)
     return (forward_state, backward_state), jnp.concatenate([forward_hs, backward_hs], axis=-1)
 
 
 def stack_init(key: jax.Array, layers: Sequence[Layer], input_size: int, hidden_size: int, dtype=jnp.float32) -> list:
     """Random parameters of layers one above the other, `hidden_size` units each (for each direction)."""
+    _check_layers(layers)
     params, features = [], input_size
     for layer, key_layer in zip(layers, jax.random.split(key, len(layers)), strict=True):
         cells = _cells(layer)
@@ -76,6 +89,7 @@ def stack(
     xs: jax.Array,
     states: Sequence[Any] | None = None,
     *,
+    reset_states: Sequence[Any] | None = None,
     dropout: float = 0.0,
     key: jax.Array | None = None,
     **options: Any,
@@ -83,7 +97,7 @@ def stack(
     """Runs layers one above the other: each layer's xs are the hs of the one below it.
 
     - `layers`: cells, and `Bidirectional`s; different ones are allowed.
-    - `params`, `states`: one a layer; `stack_init` makes the former.
+    - `params`, `states`, `reset_states`: one a layer (a pair for a `Bidirectional`); `stack_init` makes the first.
     - `xs`: [T, B, I].
     - `dropout`: the part of the hs between two layers that is set to 0, the others being divided by 1 − dropout.
     - `key`: what dropout is drawn with; needed if, and only if, there is any.
@@ -92,22 +106,35 @@ def stack(
     Returns (every layer's last state, hs [T, B, H] of the top layer). Raises what `unroll` raises, and ValueError
     unless there are as many params and states as layers, and for a dropout outside 0 <= dropout < 1 or without a key.
     """
-    for name, value in (("params", params), ("states", states)):
+    _check_layers(layers)
+    for name, value in (("params", params), ("states", states), ("reset_states", reset_states)):
+        if not isinstance(value, (list, tuple) if name == "params" else (list, tuple, type(None))):
+            raise TypeError(f"{name} must be a list, one for each layer, got {type(value).__name__}")
         if value is not None and len(value) != len(layers):
             raise ValueError(f"{name} must be one for each of {len(layers)} layers, got {len(value)}")
+    if not isinstance(dropout, (int, float)):
+        raise TypeError(f"dropout must be a number, known before tracing, got {type(dropout).__name__}")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
     if (dropout > 0) != (key is not None):
         raise ValueError(f"dropout {dropout} {'needs a key' if key is None else 'draws nothing: leave the key out'}")
     states = [None] * len(layers) if states is None else states
+    reset_states = [None] * len(layers) if reset_states is None else reset_states
     ends, hs = [], xs
-    for number, (layer, of_layer, state) in enumerate(zip(layers, params, states, strict=True)):
+    for number, (layer, of_layer, state, reset_state) in enumerate(
+        zip(layers, params, states, reset_states, strict=True)
+    ):
         if number > 0 and dropout > 0:
             hs = _dropped(jax.random.fold_in(key, number), dropout, hs)
         run = bidirectional if isinstance(layer, Bidirectional) else unroll
-        end, hs = run(layer, of_layer, hs, state, **options)
+        end, hs = run(layer, of_layer, hs, state, reset_state=reset_state, **options)
         ends.append(end)
     return tuple(ends), hs
+
+
+def _check_layers(layers):
+    if not isinstance(layers, (list, tuple)) or isinstance(layers, (Cell, Bidirectional)):
+        raise TypeError(f"layers must be a list of cells and Bidirectionals, got {type(layers).__name__}")
 
 
 def _dropped(key, rate, hs):

@@ -18,7 +18,7 @@ class Marks(NamedTuple):
 
     - `valid` [B]: the sequence has not ended.
     - `reset` [B]: the state entering this step is the one that a reset goes back to. False where not valid.
-    - `cut` []: no gradient goes from this step to the one before it.
+    - `cut` [] or [B]: no gradient goes from this step to the one before it.
     """
 
     valid: jax.Array | None = None

@@ -68,13 +68,16 @@ def unroll(
     if reset_state is None:
         reset_state = None if resets is None else state
     else:
-        checks.like("reset_state", reset_state, state)
-    valid = None if lengths is None else _steps_within(lengths, T, tuple(batch))
+        checks.like("reset_state", reset_state, state, "it must be like the state")
+    lengths = None if lengths is None else checked_lengths(lengths, T, tuple(batch))
+    valid = None if lengths is None else steps_within(lengths, T)
     if valid is not None:
         xs = jnp.where(jnp.broadcast_to(valid[..., None], xs.shape), xs, jnp.zeros_like(xs))
-    marks = Marks(valid, _checked_resets(resets, valid, xs.shape[:-1]), _cuts(truncate, T, reverse))
+    reverse = checks.flag("reverse", reverse)
+    ends = lengths if reverse else None  # each sequence's first step taken is its own last
+    marks = Marks(valid, checked_resets(resets, valid, xs.shape[:-1]), _cuts(truncate, T, reverse, ends))
     args = params, state, reset_state, Sequence(xs, marks)
-    direction, k = Direction(reverse=bool(reverse)), _segment_length(checkpoint, T)
+    direction, k = Direction(reverse=reverse), _segment_length(checkpoint, T)
     if k is None:
         return recur(cell, direction, *args, vjp=vjp)
     return recur_checkpointed(cell, direction, k, *args, vjp=vjp)
@@ -103,8 +106,8 @@ def check_cell(cell: Cell) -> None:
         raise TypeError(f"cell must be a jbptt.Cell such as jbptt.lstm, got {type(cell).__name__}")
 
 
-def _steps_within(lengths: Any, T: int, batch: tuple[int, ...]) -> jax.Array:
-    """[T, B]: whether each sequence has a step t."""
+def checked_lengths(lengths: Any, T: int, batch: tuple[int, ...]) -> jax.Array:
+    """`lengths` [B], int32. Raises TypeError or ValueError unless they are integers in 0..T."""
     lengths = checks.array("lengths", lengths)
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise TypeError(f"lengths must be integers, got {lengths.dtype}")
@@ -114,11 +117,21 @@ def _steps_within(lengths: Any, T: int, batch: tuple[int, ...]) -> jax.Array:
         least, most = known.min(), known.max()
         if least < 0 or most > T:
             raise ValueError(f"lengths must be in 0..T = 0..{T}, got {least}..{most}")
-    times = jnp.arange(T, dtype=jnp.int32).reshape(T, *[1] * len(batch))
-    return jnp.broadcast_to(times, (T, *batch)) < jnp.broadcast_to(lengths.astype(jnp.int32), (T, *batch))
+    return lengths.astype(jnp.int32)
 
 
-def _checked_resets(resets, valid, shape):
+def steps_within(lengths: jax.Array, T: int) -> jax.Array:
+    """[T, B]: whether each sequence has a step t."""
+    return _times(T, lengths.ndim, lengths.shape) < jnp.broadcast_to(lengths, (T, *lengths.shape))
+
+
+def _times(T, axes, batch):
+    """t, [T, B]."""
+    return jnp.broadcast_to(jnp.arange(T, dtype=jnp.int32).reshape(T, *[1] * axes), (T, *batch))
+
+
+def checked_resets(resets: Any, valid: jax.Array | None, shape: tuple[int, ...]) -> jax.Array | None:
+    """`resets` [T, B] of that shape, False past the end of a sequence; None as it is."""
     if resets is None:
         return None
     resets = checks.array("resets", resets)
@@ -128,12 +141,18 @@ def _checked_resets(resets, valid, shape):
     return resets if valid is None else resets & valid
 
 
-def _cuts(truncate, T, reverse):
+def _cuts(truncate, T, reverse, ends):
+    """[T]; or [T, B] where each sequence begins at an end of its own."""
     if truncate is None:
         return None
     checks.size("truncate", truncate)
-    steps = np.arange(T)[::-1] if reverse else np.arange(T)
-    return jnp.asarray((steps > 0) & (steps % truncate == 0)) if truncate < T else None
+    if truncate >= T:
+        return None
+    if ends is not None:
+        taken = jnp.broadcast_to(ends, (T, *ends.shape)) - 1 - _times(T, ends.ndim, ends.shape)
+    else:
+        taken = jnp.asarray(np.arange(T)[::-1] if reverse else np.arange(T))
+    return (taken > 0) & (taken % truncate == 0)
 
 
 def _segment_length(checkpoint, T):
