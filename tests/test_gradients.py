@@ -40,7 +40,7 @@ def test_float64(row):
     assert_gradients_match(manual, auto, args, jit=jax.jit)
 
 
-@every_row
+@pytest.mark.parametrize("row", ROWS_OF_EVERY_KIND, ids=lambda row: row.name)
 def test_lower_precision(row):
     """dtype out is dtype in, and the errors against float64 are rounding; which also needs a gradient that is not 0
     in every argument, or there would be nothing to get wrong."""

@@ -7,12 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_loops
 import pytest
-from helpers import CELL_ROWS, ROWS_BY_NAME, SIZES, assert_close, floats, to_numpy, twins
+from helpers import CELL_ROWS, ROWS_BY_NAME, ROWS_OF_EVERY_KIND, SIZES, assert_close, floats, to_numpy, twins
 from jax.test_util import check_grads
 
 import jbptt
 from jbptt.cells.table import CELLS
-from jbptt.comparison.rows import ROWS
 
 FORWARD = 1e-13
 """Rounding only: the oracle orders its sums differently, and 1e-13 is some hundreds of units of rounding."""
@@ -67,7 +66,9 @@ def test_losses(name, reduction):
     assert_close(loss(*args[:2]), numpy_loops.reduced(costs, np.ones_like(costs), reduction), FORWARD)
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if "truncate" not in row.name], ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS_OF_EVERY_KIND if "truncate" not in row.name], ids=lambda row: row.name
+)
 def test_finite_differences(row):
     """(What is truncated is by its purpose no slope.)"""
     assert_gradients_are_slopes(row, SIZES._replace(T=3), seeds=(10, 11, 12), order=1)
