@@ -33,11 +33,9 @@ def rnn_cell(activation: Activation = tanh, *, bias: bool = True, heads: int = 1
     an activation without its f′.
     """
     check_activation("activation", activation)
-    product = block_diagonal(heads)
-    name = maker_name(
-        "rnn", activation=(activation.name, "tanh"), bias=(checks.flag("bias", bias), True), heads=(int(heads), 1)
-    )
-    return _rnn_cell(name, activation, checks.flag("bias", bias), product)
+    product, bias = block_diagonal(heads), checks.flag("bias", bias)
+    name = maker_name("rnn", activation=(activation.name, "tanh"), bias=(bias, True), heads=(int(heads), 1))
+    return _rnn_cell(name, activation, bias, product)
 
 
 @cache

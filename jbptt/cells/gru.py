@@ -77,9 +77,9 @@ def gru_cell(*, bias: bool = True, heads: int = 1) -> Cell:
     Parameters, gate blocks r, u, n: "U" [I, 3·H], "W" [H, 3·H] (with heads: [heads, H/heads, 3·H/heads]), "b" [3·H],
     "bn" [H], the candidate's recurrent bias. State: h.
     """
-    product = block_diagonal(heads)
-    name = maker_name("gru", bias=(checks.flag("bias", bias), True), heads=(int(heads), 1))
-    return _gru_cell(name, checks.flag("bias", bias), product)
+    product, bias = block_diagonal(heads), checks.flag("bias", bias)
+    name = maker_name("gru", bias=(bias, True), heads=(int(heads), 1))
+    return _gru_cell(name, bias, product)
 
 
 @cache

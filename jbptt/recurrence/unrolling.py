@@ -122,12 +122,14 @@ def checked_lengths(lengths: Any, T: int, batch: tuple[int, ...]) -> jax.Array:
 
 def steps_within(lengths: jax.Array, T: int) -> jax.Array:
     """[T, B]: whether each sequence has a step t."""
-    return _times(T, lengths.ndim, lengths.shape) < jnp.broadcast_to(lengths, (T, *lengths.shape))
+    return _steps_left(lengths, T) > 0
 
 
-def _times(T, axes, batch):
-    """t, [T, B]."""
-    return jnp.broadcast_to(jnp.arange(T, dtype=jnp.int32).reshape(T, *[1] * axes), (T, *batch))
+def _steps_left(lengths, T):
+    """length − t, [T, B]."""
+    shape = (T, *lengths.shape)
+    times = jnp.arange(T, dtype=jnp.int32).reshape(T, *[1] * lengths.ndim)
+    return jnp.broadcast_to(lengths, shape) - jnp.broadcast_to(times, shape)
 
 
 def checked_resets(resets: Any, valid: jax.Array | None, shape: tuple[int, ...]) -> jax.Array | None:
@@ -149,7 +151,7 @@ def _cuts(truncate, T, reverse, ends):
     if truncate >= T:
         return None
     if ends is not None:
-        taken = jnp.broadcast_to(ends, (T, *ends.shape)) - 1 - _times(T, ends.ndim, ends.shape)
+        taken = _steps_left(ends, T) - 1
     else:
         taken = jnp.asarray(np.arange(T)[::-1] if reverse else np.arange(T))
     return (taken > 0) & (taken % truncate == 0)
