@@ -9,6 +9,8 @@ from typing import Any
 
 import jax
 
+from jbptt.forward_mode import with_forward_mode
+
 HAND_DERIVED: list["HandDerived"] = []
 """Every function with a hand-derived backward pass, in the order of their definition."""
 
@@ -40,8 +42,9 @@ class HandDerived:
         self, primal: Callable, fwd: Callable, bwd: Callable, *, static: int = 0, alone: Callable | None = None
     ):
         self.auto = primal
-        self.manual = jax.custom_vjp(alone or primal, nondiff_argnums=tuple(range(static)))
-        self.manual.defvjp(fwd, bwd)
+        by_hand = jax.custom_vjp(alone or primal, nondiff_argnums=tuple(range(static)))
+        by_hand.defvjp(fwd, bwd)
+        self.manual = with_forward_mode(by_hand, primal, static)
         HAND_DERIVED.append(self)
 
     def __call__(self, *args: Any, vjp: str) -> Any:

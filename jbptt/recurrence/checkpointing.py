@@ -20,10 +20,10 @@ from jbptt.recurrence.marks import plus, without_integers, zeros
 
 
 class SegmentResiduals(NamedTuple):
-    """Weights, inputs and marks in segments [T/k, k, ...], the state at the start of each, and after a reset."""
+    """Weights, inputs and marks, the state at the start of each segment [T/k, ...], and after a reset."""
 
     params: Params
-    segments: Sequence
+    sequence: Sequence
     starts: State
     reset_state: State | None
 
@@ -40,18 +40,16 @@ def _forward(cell, direction, k, params, state, reset_state, sequence):
 
 
 def _fwd(cell, direction, k, params, state, reset_state, sequence):
-    segments = _segments(sequence, k)
-
     def segment(state, part):
         after, hs = forward(cell, direction, params, state, reset_state, part)
         return after, (hs, state)
 
-    final, (hs, starts) = lax.scan(segment, state, segments, reverse=direction.reverse)
-    return (final, _whole(hs)), SegmentResiduals(params, segments, starts, reset_state)
+    final, (hs, starts) = lax.scan(segment, state, _segments(sequence, k), reverse=direction.reverse)
+    return (final, _whole(hs)), SegmentResiduals(params, sequence, starts, reset_state)
 
 
 def _bwd(cell, direction, k, residuals, cotangents):
-    params, segments, starts, reset_state = residuals
+    params, sequence, starts, reset_state = residuals
     dstate, dhs = cotangents
     dstate = without_integers(dstate)
     if dhs.size == 0:
@@ -66,7 +64,7 @@ def _bwd(cell, direction, k, residuals, cotangents):
         return (dparams, dstate, None if dreset is None else plus(dreset_state, dreset)), dpart.xs
 
     start = _widened(zeros(params)), dstate, None if reset_state is None else zeros(dstate)
-    stacked = segments, starts, _segments(dhs, k)
+    stacked = _segments(sequence, k), starts, _segments(dhs, k)
     carry, dxs = lax.scan(segment_back, start, stacked, reverse=not direction.reverse)
     dparams, dstate, dreset_state = carry
     dparams = jax.tree.map(lambda d, p: d.astype(p.dtype), dparams, params)

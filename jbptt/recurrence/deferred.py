@@ -35,7 +35,7 @@ def scan(
     - `init`, `xs`, `length`, `reverse`, `unroll`: as `lax.scan` takes them.
 
     Returns (last carry, ys). Where no product of the body is worth deferring (`worth_deferring`), it is `lax.scan`
-    itself; where one is, `jax.jvp` is not to be had.
+    itself.
     """
     options = Options(length, reverse, unroll)
     last, _ = jax.eval_shape(partial(lax.scan, f, **options._asdict()), init, xs)  # raises what lax.scan raises

@@ -1,0 +1,152 @@
+"""Forward mode for what is differentiated backward by hand: `jax.jvp`, and all that is made of it.
+
+`jax.custom_vjp` knows one direction only. Here its rule is handed to JAX as one half of a linear function:
+
+    tangents of the arguments  --  forward: JAX's derivative of the plain function   -->  tangents of the result
+    cotangents of the arguments  <--  backward: the custom_vjp's rule, by hand  --  cotangents of the result
+
+A `custom_jvp` puts that function, a primitive of its own, in the derivative's place. Going forward, JAX runs the one
+half; transposing, as `jax.grad` does, the other. So the backward pass is written once, and `jax.grad` compiles what it
+would compile of the custom_vjp alone.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+
+class Halves(NamedTuple):
+    """A linear function and its transpose, each given what is `known`: lists of arrays in, a list of arrays out.
+
+    - `forward(known, tangents)`, `backward(known, cotangents)`.
+    """
+
+    forward: Callable[[list, list], list]
+    backward: Callable[[list, list], list]
+
+
+def with_forward_mode(reverse_only: jax.custom_vjp, primal: Callable, static: int) -> jax.custom_jvp:
+    """`reverse_only`, differentiable in both directions.
+
+    - `primal`: the same function, as one that JAX differentiates.
+    - `static`: how many leading arguments are not differentiated.
+    """
+    both = jax.custom_jvp(reverse_only, nondiff_argnums=tuple(range(static)))
+
+    def rule(*static_and_args):
+        *fixed, args, tangents = static_and_args
+        out, vjp = jax.vjp(partial(reverse_only, *fixed), *args)
+        return out, _tangent(partial(primal, *fixed), vjp, args, tangents, out)
+
+    both.defjvp(rule, symbolic_zeros=True)
+    return both
+
+
+def _tangent(primal, vjp, args, tangents, out):
+    """The tangent of `out` = primal(*args)."""
+    leaves, structure = jax.tree.flatten(args)
+    tangents = jax.tree.leaves(tangents, is_leaf=lambda leaf: isinstance(leaf, SymbolicZero))
+    moving = [n for n, tangent in enumerate(tangents) if not isinstance(tangent, SymbolicZero)]
+    residuals, vjp_structure = jax.tree.flatten(vjp)
+    outs, out_structure = jax.tree.flatten(out)
+    real = [n for n, leaf in enumerate(outs) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    no_tangents = [np.zeros(leaf.shape, jax.dtypes.float0) for leaf in outs]  # an integer's
+
+    def real_outs(leaves):
+        outs = jax.tree.leaves(primal(*jax.tree.unflatten(structure, leaves)))
+        return [outs[n] for n in real]
+
+    def forward(known, tangents):
+        return _tangent_of(real_outs, known[len(residuals) :], moving, tangents)
+
+    def backward(known, cotangents):
+        vjp = jax.tree.unflatten(vjp_structure, known[: len(residuals)])
+        cotangents = jax.tree.unflatten(out_structure, _replaced(no_tangents, real, cotangents))
+        gradients = jax.tree.leaves(vjp(cotangents))
+        return [gradients[n] for n in moving]
+
+    known = [*residuals, *leaves]
+    got = tangent_p.bind(
+        *known,
+        *[tangents[n] for n in moving],
+        known=len(known),
+        halves=Halves(forward, backward),
+        types=tuple(jax.typeof(outs[n]) for n in real),
+    )
+    return jax.tree.unflatten(out_structure, _replaced(no_tangents, real, got))
+
+
+def _tangent_of(function, values, moving, tangents):
+    """JAX's derivative of function(values), of which those numbered `moving` have these tangents."""
+    return jax.jvp(
+        lambda moved: function(_replaced(values, moving, moved)), ([values[n] for n in moving],), (list(tangents),)
+    )[1]
+
+
+def _replaced(values, numbers, new):
+    values = list(values)
+    for n, value in zip(numbers, new, strict=True):
+        values[n] = value
+    return values
+
+
+tangent_p = Primitive("hand_derived_tangent")
+"""Operands: `known` arrays, then the tangents that it is linear in. `types`: of its results."""
+tangent_p.multiple_results = True
+
+
+def _forward(*operands, known, halves, types):
+    return halves.forward(list(operands[:known]), list(operands[known:]))
+
+
+def _types(*operands, known, halves, types):
+    return types
+
+
+def _jvp(operands, moves, *, known, halves, types):
+    """Linear in the tangents; what the known arrays' own tangents do is JAX's derivative of the forward half."""
+    bind = partial(tangent_p.bind, known=known, halves=halves, types=types)
+    out = bind(*operands)
+    parts = []
+    if any(type(move) is not ad.Zero for move in moves[known:]):
+        parts.append(bind(*operands[:known], *map(ad.instantiate_zeros, moves[known:])))
+    moving = [n for n in range(known) if type(moves[n]) is not ad.Zero]
+    if moving:
+        forward = partial(halves.forward, tangents=list(operands[known:]))
+        parts.append(_tangent_of(forward, operands[:known], moving, [moves[n] for n in moving]))
+    return out, [sum(tangents) for tangents in zip(*parts, strict=True)]
+
+
+def _transpose(cotangents, *operands, known, halves, types):
+    gradients = halves.backward(list(operands[:known]), [ad.instantiate_zeros(ct) for ct in cotangents])
+    wanted = map(ad.is_undefined_primal, operands[known:])
+    return [None] * known + [g if is_wanted else None for g, is_wanted in zip(gradients, wanted, strict=True)]
+
+
+def _batched(operands, axes, *, known, halves, types):
+    """Both halves under `jax.vmap`. Every tangent gets the axis, so that the sum over it, on the way back, is JAX's."""
+    (size,) = {operand.shape[axis] for operand, axis in zip(operands, axes, strict=True) if axis is not None}
+    tangents = [
+        jnp.broadcast_to(operand, (size, *operand.shape)) if axis is None else jnp.moveaxis(operand, axis, 0)
+        for operand, axis in zip(operands[known:], axes[known:], strict=True)
+    ]
+    halves = Halves(*(jax.vmap(half, in_axes=(list(axes[:known]), 0)) for half in halves))
+    known_and_tangents = list(operands[:known]), tangents
+    types = tuple(jax.make_jaxpr(halves.forward)(*known_and_tangents).out_avals)
+    out = tangent_p.bind(*operands[:known], *tangents, known=known, halves=halves, types=types)
+    return out, [0] * len(out)
+
+
+tangent_p.def_impl(_forward)
+tangent_p.def_abstract_eval(_types)
+ad.primitive_jvps[tangent_p] = _jvp
+ad.primitive_transposes[tangent_p] = _transpose
+batching.primitive_batchers[tangent_p] = _batched
+mlir.register_lowering(tangent_p, mlir.lower_fun(_forward, multiple_results=True))

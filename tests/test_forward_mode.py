@@ -1,0 +1,211 @@
+"""Forward mode through what is differentiated by hand: `jax.jvp` and all that is made of it, against the auto path."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import pytest
+from helpers import (
+    ROWS_BY_NAME,
+    ROWS_OF_EVERY_KIND,
+    SIZES,
+    assert_close,
+    floats,
+    quick_jit,
+    twins,
+)
+from jax import lax
+from test_structure import equations
+
+import jbptt
+from jbptt import hand_derived
+from jbptt.recurrence import bptt, unrolling
+
+every_row = pytest.mark.parametrize("row", ROWS_OF_EVERY_KIND, ids=lambda row: row.name)
+SMALL = SIZES._replace(T=3, B=2, H=4)
+
+
+def of_floats(fn, args):
+    """(fn of the floating point leaves of args alone, to their results', those leaves)."""
+    leaves, structure = jax.tree.flatten(args)
+    moving = [n for n, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+
+    def run(values):
+        every = list(leaves)
+        for n, value in zip(moving, values, strict=True):
+            every[n] = value
+        return floats(fn(*jax.tree.unflatten(structure, every)))
+
+    return run, [leaves[n] for n in moving]
+
+
+def random_like(arrays, seed):
+    keys = jax.random.split(jax.random.key(seed), len(arrays))
+    return [jax.random.normal(key, array.shape, array.dtype) for key, array in zip(keys, arrays, strict=True)]
+
+
+def inner(xs, ys):
+    return sum(jnp.vdot(x, y) for x, y in zip(xs, ys, strict=True))
+
+
+def curved(run):
+    """A cost whose second derivative by what `run` gives is not 0."""
+    return lambda values: sum(
+        jnp.sum(jnp.sin(1.3 * out + jnp.linspace(0.0, 1.0, out.size).reshape(out.shape))) for out in run(values)
+    )
+
+
+def most_used_products(run, values):
+    tangents = random_like(values, 1)
+    return {
+        "jvp": jax.jvp(run, (values,), (tangents,)),
+        "forward over reverse": jax.jvp(jax.grad(curved(run)), (values,), (tangents,))[1],
+    }
+
+
+def other_products(run, values):
+    tangents = random_like(values, 1)
+    cost = curved(run)
+
+    def directional(values):
+        return jax.jvp(cost, (values,), (tangents,))[1]
+
+    def gauss_newton(values):
+        _, vjp = jax.vjp(run, values)
+        return vjp(jax.jvp(run, (values,), (tangents,))[1])
+
+    return {
+        "reverse over forward": jax.grad(directional)(values),
+        "reverse over reverse": jax.grad(lambda values: inner(jax.grad(cost)(values), tangents))(values),
+        "forward over forward": jax.jvp(directional, (values,), (tangents,))[1],
+        "Gauss-Newton": gauss_newton(values),
+        "linearize": jax.linearize(run, values)[1](tangents),
+        "vmap of jvp": jax.vmap(lambda t: jax.jvp(run, (values,), (t,))[1])([jnp.stack([t, 2 * t]) for t in tangents]),
+        "jvp of vmap": jax.jvp(
+            jax.vmap(lambda first: run([first, *values[1:]])),
+            (jnp.stack([values[0], 2 * values[0]]),),
+            (jnp.stack([tangents[0], tangents[0]]),),
+        )[1],
+        "of jax.checkpoint": jax.jvp(jax.grad(jax.checkpoint(cost)), (values,), (tangents,))[1],
+    }
+
+
+@every_row
+def test_products_with_a_jacobian_and_a_hessian(row):
+    assert_products_match(most_used_products, row)
+
+
+@pytest.mark.parametrize("name", ["lstm", "checkpoint_lengths_resets", "scan", "mlp", "softmax_cross_entropy"])
+def test_products_made_in_every_other_way(name):
+    assert_products_match(other_products, ROWS_BY_NAME[name])
+
+
+def assert_products_match(products, row):
+    manual, auto, args = twins(row, SMALL)
+    (manual, values), (auto, _) = of_floats(manual, args), of_floats(auto, args)
+    got, expected = (quick_jit(partial(products, run))(values) for run in (manual, auto))
+    assert_close(got, expected)
+
+
+@pytest.mark.parametrize("name", ["lstm", "checkpoint", "scan"])
+def test_without_jit(name):
+    manual, auto, args = twins(ROWS_BY_NAME[name], SMALL)
+    (manual, values), (auto, _) = of_floats(manual, args), of_floats(auto, args)
+    tangents = random_like(values, 2)
+    assert_close(jax.jvp(manual, (values,), (tangents,)), jax.jvp(auto, (values,), (tangents,)))
+
+
+@pytest.mark.parametrize("derivative", [jax.jacfwd, jax.jacrev, jax.hessian])
+def test_whole_matrices(derivative):
+    """By b of a GRU: the Jacobian of every h, and the Hessian of a cost."""
+    manual, auto, (params, *others) = twins(ROWS_BY_NAME["gru"], SMALL)
+
+    def matrix(fn):
+        def run(b):
+            hs = fn(params | {"b": b}, *others)[1]
+            return curved(lambda values: values)([hs]) if derivative is jax.hessian else hs
+
+        return quick_jit(derivative(run))(params["b"])
+
+    assert_close(matrix(manual), matrix(auto))
+
+
+def test_inside_another_scan():
+    manual, auto, (params, xs, state) = twins(ROWS_BY_NAME["lstm"], SMALL)
+
+    def hessian_product(fn):
+        def cost(params):
+            _, hs = lax.scan(lambda state, xs: fn(params, xs, state), state, jnp.stack([xs, 2 * xs]))
+            return jnp.sum(hs**3)
+
+        return quick_jit(lambda params: jax.jvp(jax.grad(cost), (params,), (params,))[1])(params)
+
+    assert_close(hessian_product(manual), hessian_product(auto))
+
+
+def test_of_the_parameters_alone_nothing_else_moves():
+    manual, auto, (params, xs, state) = twins(ROWS_BY_NAME["gru"])
+
+    def derivative(fn):
+        return jax.jvp(lambda params: fn(params, xs, state)[1], (params,), (params,))[1]
+
+    assert_close(derivative(manual), derivative(auto))
+
+
+def adjoint_error(fn, args):
+    """|⟨Jv, u⟩ − ⟨v, Jᵀu⟩| over the first: the forward half is JAX's, the backward half ours."""
+    run, values = of_floats(fn, args)
+
+    @quick_jit
+    def error(values):
+        v = random_like(values, 3)
+        outs, Jv = jax.jvp(run, (values,), (v,))
+        u = random_like(outs, 4)
+        (JTu,) = jax.vjp(run, values)[1](u)
+        return abs(inner(Jv, u) - inner(v, JTu)) / abs(inner(Jv, u))
+
+    return error(values)
+
+
+@pytest.mark.parametrize(
+    "name", ["lstm", "clockwork", "reverse_lengths_resets_truncate", "mlp", "softmax_cross_entropy"]
+)
+def test_the_halves_are_each_others_transpose(name):
+    manual, _, args = twins(ROWS_BY_NAME[name])
+    assert adjoint_error(manual, args) < 1e-12
+
+
+def test_a_wrong_way_back_is_not_the_transpose(monkeypatch):
+    monkeypatch.setattr(hand_derived, "HAND_DERIVED", [])
+
+    def bwd(cell, direction, residuals, cotangents):
+        dstate, dhs = cotangents
+        return bptt.bptt_bwd(cell, direction, residuals, (dstate, dhs[::-1]))
+
+    monkeypatch.setattr(unrolling, "recur", hand_derived.HandDerived(bptt.forward, bptt.bptt_fwd, bwd, static=2))
+    manual, _, args = twins(ROWS_BY_NAME["lstm"])
+    assert adjoint_error(manual, args) > 1e-3
+
+
+def test_forward_mode_of_a_gradient_by_hand_is_a_program_of_the_same_size_for_every_length():
+    def size(T):
+        manual, _, args = twins(ROWS_BY_NAME["gru"], SMALL._replace(T=T))
+        run, values = of_floats(manual, args)
+        jaxpr = jax.make_jaxpr(lambda v: jax.jvp(jax.grad(curved(run)), (v,), (v,)))(values).jaxpr
+        return sum(1 for _ in equations(jaxpr))
+
+    assert size(3) == size(30)
+
+
+def test_memory_of_the_gradient_is_that_of_the_custom_vjp_alone(monkeypatch):
+    """What forward mode needs beside is not compiled where it is not asked for, but for one [B, H] of zeros."""
+    params = jbptt.lstm.init(jax.random.key(0), 16, 32)
+    xs = jnp.zeros((50, 4, 16), jnp.float32)
+
+    def temporaries():
+        gradient = jax.grad(lambda params, xs: jnp.sum(jbptt.unroll(jbptt.lstm, params, xs)[1] ** 2), (0, 1))
+        return jax.jit(gradient).lower(params, xs).compile().memory_analysis().temp_size_in_bytes
+
+    with_forward_mode = temporaries()
+    monkeypatch.setattr(bptt.recur, "manual", bptt.recur.manual.fun)
+    assert with_forward_mode - temporaries() <= 4 * 32 * 4
