@@ -15,7 +15,7 @@ from jbptt.cells.cell import Params, State
 from jbptt.feedforward.layer import accumulator
 from jbptt.hand_derived import HandDerived
 from jbptt.recurrence.bptt import bptt_bwd, bptt_fwd, recur
-from jbptt.recurrence.forward import Sequence, forward
+from jbptt.recurrence.forward import Sequence, forward, forward_alone
 from jbptt.recurrence.marks import plus, without_integers, zeros
 
 
@@ -41,7 +41,7 @@ def _forward(cell, direction, k, params, state, reset_state, sequence):
 
 def _fwd(cell, direction, k, params, state, reset_state, sequence):
     def segment(state, part):
-        after, hs = forward(cell, direction, params, state, reset_state, part)
+        after, hs = forward_alone(cell, direction, params, state, reset_state, part)
         return after, (hs, state)
 
     final, (hs, starts) = lax.scan(segment, state, _segments(sequence, k), reverse=direction.reverse)
