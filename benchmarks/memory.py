@@ -39,9 +39,7 @@ def main(B, I, H, rounds, out, quick):
     rounds = 3 if quick else rounds
     file = results.start("memory", out, False, {})
     shared = machine.facts() | {"cell": "lstm", "B": B, "I": I, "H": H}
-    click.echo(
-        "| T | way | residuals, MiB | temporary, MiB | ms | quartiles |\n| --- | --- | ---: | ---: | ---: | --- |"
-    )
+    click.echo("| T | way | residuals, MiB | temporary, MiB | ms | quartiles |\n|---|---|---:|---:|---:|---|")
     for T in (10, 100) if quick else TIMES:
         rows = measure(T, B, I, H, rounds)
         file.add([shared | {"date": machine.now(), "T": T} | row for row in rows])

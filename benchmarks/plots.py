@@ -1,4 +1,4 @@
-"""Draws a CSV: ratios against size (benchmarks.peers, benchmarks.gpu), the scaling curves (benchmarks.scaling), or memory (benchmarks.memory).
+"""Draws a CSV: ratios against size (benchmarks.peers, gpu), curves against size (scaling), or memory (memory).
 
 python -m benchmarks.plots benchmarks/results/peers-....csv       # PNG files beside it
 """

@@ -1,5 +1,6 @@
 """Checks of a user's arguments, made once at the public boundary. Every message names the argument and the remedy."""
 
+from numbers import Real
 from typing import Any
 
 import jax
@@ -108,3 +109,11 @@ def keys(name: str, params: Any, needed: set[str], others: set[str], remedy: str
         raise ValueError(
             f"{name} must have the keys {sorted(needed)}{optional}, got {sorted(map(str, params))}: {remedy}"
         )
+
+
+def rate(name: str, value: Any) -> None:
+    """Raises TypeError unless `value` is a number known before tracing, ValueError unless 0 <= value < 1."""
+    if not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, known before tracing, got {type(value).__name__}")
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must be at least 0 and below 1, got {value}")

@@ -4,7 +4,7 @@ import numpy as np
 from numpy_loops import CELL_LOOPS
 
 
-def unroll(cell_name, params, xs, state, *, lengths=None, resets=None, reset_state=None, reverse=False):
+def unroll(cell_name, params, xs, state, *, lengths=None, resets=None, reset_state=None, reverse=False, stay=None):
     """(state, hs): every example by itself, only the steps that it has, from one reset to the next."""
     T, B, _ = xs.shape
     finals, outputs = [], []
@@ -15,8 +15,15 @@ def unroll(cell_name, params, xs, state, *, lengths=None, resets=None, reset_sta
         hs = np.zeros((T, *state[0].shape[1:]))
         for t in reversed(range(length)) if reverse else range(length):
             at = start if resets is not None and resets[t, b] else at
-            at, h = CELL_LOOPS[cell_name](params, xs[t : t + 1, b : b + 1], at)
-            hs[t] = h[0, 0]
+            made, _ = CELL_LOOPS[cell_name](params, xs[t : t + 1, b : b + 1], at)
+            if stay is not None:  # [T, B or 1, H or 1] of each field: 1, it stays; 0, it does not; or a part of it
+                parts = [
+                    np.broadcast_to(k[t], (len(xs[t]), *np.shape(m)[1:]))[b : b + 1]
+                    for k, m in zip(stay, made, strict=True)
+                ]
+                made = [np.where(k == 0, m, k * a + (1 - k) * m) for k, a, m in zip(parts, at, made, strict=True)]
+            at = made
+            hs[t] = at[0][0]
         finals.append(at)
         outputs.append(hs)
     return [np.concatenate(fields) for fields in zip(*finals, strict=True)], np.stack(outputs, axis=1)

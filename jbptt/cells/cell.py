@@ -21,6 +21,11 @@ Shapes = dict[str, tuple[str, tuple[int, ...]]]
 """Of parameters, by their keys: in symbols, and in numbers."""
 
 
+H_MASK = "h_mask"
+"""The key that the engine adds to parameters for recurrent dropout (Gal and Ghahramani 2016): a mask [B, H], the same
+at every step, of h as the recurrent product sees it. Its entries are 0 or 1/(1 − rate)."""
+
+
 class Kept(NamedTuple):
     """What is known of a time step when its backward comes: h before it, h after it, and what `step` saved.
 
@@ -51,6 +56,7 @@ class Cell(NamedTuple):
     - `weight_vjp(params, kept, deltas) -> dparams`: Σ_t δᵗ (aᵗ⁻¹)ᵀ, run once, after the way back; only the
       entries of `params` that `step` uses. `deltas` is every step's δ, stacked.
     - `reference`: where its equations come from.
+    - `masks_h`: whether its recurrent product is of `masked(params, h)`, so that it can have recurrent dropout.
     """
 
     name: str
@@ -64,6 +70,12 @@ class Cell(NamedTuple):
     step_vjp: Callable[[Params, Kept, State], tuple[State, Any]]
     weight_vjp: Callable[[Params, Kept, Any], Params]
     reference: str = ""
+    masks_h: bool = False
+
+
+def masked(params: Params, h: jax.Array) -> jax.Array:
+    """h ⊙ m, [..., H], under recurrent dropout; else h. It is its own way back."""
+    return h * jnp.broadcast_to(params[H_MASK], h.shape) if H_MASK in params else h
 
 
 def project(params: Params, xs: jax.Array) -> jax.Array:

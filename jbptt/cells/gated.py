@@ -18,6 +18,7 @@ from jbptt.cells.cell import (
     biased,
     check_init,
     check_params,
+    masked,
     multiples_of,
     project,
     project_vjp,
@@ -67,7 +68,7 @@ def gated_cell(
         check_params(name, params, x, gates=gates, needed=needed, optional={"b", *optional}, shapes=shapes)
 
     def step(params, state, z):
-        hW = product.times(state.h, params["W"])
+        hW = product.times(masked(params, state.h), params["W"])
         return pointwise(params, biased(params, z, hW.shape), hW, state)
 
     def way_back(params):
@@ -75,11 +76,12 @@ def gated_cell(
 
     def step_vjp(way_back, kept, dstate):
         dstate, delta = pointwise_vjp(way_back, kept, dstate)
-        dh = product.back(recurrent_delta(way_back, kept, delta), way_back["WT"])  # Wᵀ δ
+        dh = masked(way_back, product.back(recurrent_delta(way_back, kept, delta), way_back["WT"]))  # Wᵀ δ
         return dstate._replace(h=dh if dstate.h is None else dstate.h + dh), delta
 
     def weight_vjp(params, kept, deltas):
-        dW = product.gradient(kept.h_prev, recurrent_delta(params, kept, deltas))  # Σ_t δᵗ (aᵗ⁻¹)ᵀ
+        h_prev = masked(params, kept.h_prev)
+        dW = product.gradient(h_prev, recurrent_delta(params, kept, deltas))  # Σ_t δᵗ (aᵗ⁻¹)ᵀ
         return {"W": dW} | bias_vjp(params, deltas) | pointwise_weight_vjp(params, kept, deltas)
 
     return Cell(
@@ -94,6 +96,7 @@ def gated_cell(
         step_vjp=step_vjp,
         weight_vjp=weight_vjp,
         reference=reference,
+        masks_h=True,
     )
 
 

@@ -25,7 +25,18 @@ import jax
 import jax.numpy as jnp
 
 from jbptt import checks
-from jbptt.cells.cell import Cell, bias_vjp, biased, blocks, check_params, join, multiples_of, project, project_vjp
+from jbptt.cells.cell import (
+    Cell,
+    bias_vjp,
+    biased,
+    blocks,
+    check_params,
+    join,
+    masked,
+    multiples_of,
+    project,
+    project_vjp,
+)
 from jbptt.cells.gated import gated_init
 from jbptt.cells.gru import GRUState
 from jbptt.cells.products import transposed
@@ -103,25 +114,27 @@ def _reset_cell(name, gating, bias, reference):
     def step(params, state, z):
         (h_prev,), (Wg, Wn) = state, cut(params["W"])
         zg, zn = cut(biased(params, z, (*h_prev.shape[:-1], params["W"].shape[1])))
-        r, u = gating.split(sigmoid(zg + jnp.dot(h_prev, Wg)))
-        n = tanh(zn + jnp.dot(r * h_prev, Wn))
+        h_seen = masked(params, h_prev)
+        r, u = gating.split(sigmoid(zg + jnp.dot(h_seen, Wg)))
+        n = tanh(zn + jnp.dot(r * h_seen, Wn))
         return GRUState((1 - u) * n + u * h_prev), ResetSaved(r, u, n)
 
     def way_back(params):
         Wg, Wn = cut(params["W"])
-        return {"WgT": transposed(Wg), "WnT": transposed(Wn)}
+        return params | {"WgT": transposed(Wg), "WnT": transposed(Wn)}
 
     def step_vjp(way_back, kept, dstate):
         (r, u, n), h_prev, (dh,) = kept.saved, kept.h_prev, dstate
         delta_n = dh * (1 - u) * tanh.prime(n)
         dq = jnp.dot(delta_n, way_back["WnT"])
-        delta_g = gating.split_vjp(r, u, dq * h_prev, dh * (h_prev - n))
-        return GRUState(dh * u + dq * r + jnp.dot(delta_g, way_back["WgT"])), join(delta_g, delta_n)
+        delta_g = gating.split_vjp(r, u, dq * masked(way_back, h_prev), dh * (h_prev - n))
+        dh_seen = dq * r + jnp.dot(delta_g, way_back["WgT"])
+        return GRUState(dh * u + masked(way_back, dh_seen)), join(delta_g, delta_n)
 
     def weight_vjp(params, kept, deltas):
         delta_g, delta_n = cut(deltas)
-        dWg = weight_gradient(kept.h_prev, delta_g)
-        dWn = weight_gradient(kept.saved.r * kept.h_prev, delta_n)
+        h_seen = masked(params, kept.h_prev)
+        dWg, dWn = weight_gradient(h_seen, delta_g), weight_gradient(kept.saved.r * h_seen, delta_n)
         return {"W": join(dWg, dWn)} | bias_vjp(params, deltas)
 
     return Cell(
@@ -136,6 +149,7 @@ def _reset_cell(name, gating, bias, reference):
         step_vjp=step_vjp,
         weight_vjp=weight_vjp,
         reference=reference,
+        masks_h=True,
     )
 
 

@@ -31,6 +31,7 @@ from jbptt.cells.cell import (
     blocks,
     check_params,
     join,
+    masked,
     multiples_of,
     project,
     project_vjp,
@@ -100,6 +101,7 @@ def _lstm_layer_norm_cell(bias):
         step_vjp=_step_vjp,
         weight_vjp=_weight_vjp,
         reference="Ba 2016",
+        masks_h=True,
     )
 
 
@@ -127,7 +129,7 @@ def _project_vjp(params, xs, deltas):
 
 
 def _step(params, state, z):
-    hW = normalise(jnp.dot(state.h, params["W"]))
+    hW = normalise(jnp.dot(masked(params, state.h), params["W"]))
     z = biased(params, z, hW[0].shape) + scaled(params["gW"], hW[0])
     zi, zf, zg, zo = blocks(z, GATES)
     i, f, g, o = sigmoid(zi), sigmoid(zf), tanh(zg), sigmoid(zo)
@@ -151,7 +153,7 @@ def _step_vjp(way_back, kept, dstate):
     delta_g = dc * i * tanh.prime(g)
     delta_o = dh * tanh_m * sigmoid.prime(o)
     delta = join(delta_i, delta_f, delta_g, delta_o)
-    dh = jnp.dot(_recurrent_delta(way_back, kept, delta), way_back["WT"])
+    dh = masked(way_back, jnp.dot(_recurrent_delta(way_back, kept, delta), way_back["WT"]))
     return LSTMState(dh, dc * f), NormDelta(delta, delta_m)
 
 
@@ -161,7 +163,7 @@ def _recurrent_delta(params, kept, delta):
 
 def _weight_vjp(params, kept, deltas):
     return {
-        "W": weight_gradient(kept.h_prev, _recurrent_delta(params, kept, deltas.z)),
+        "W": weight_gradient(masked(params, kept.h_prev), _recurrent_delta(params, kept, deltas.z)),
         "gW": bias_gradient(deltas.z * kept.saved.hW[0]),
         "gc": bias_gradient(deltas.m * kept.saved.c[0]),
         "bc": bias_gradient(deltas.m),

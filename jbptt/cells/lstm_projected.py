@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jbptt import checks
-from jbptt.cells.cell import Cell, Params, bias_vjp, biased, check_init, check_params, project, project_vjp
+from jbptt.cells.cell import Cell, Params, bias_vjp, biased, check_init, check_params, masked, project, project_vjp
 from jbptt.cells.gated import gated_init
 from jbptt.cells.lstm import forgetting_little
 from jbptt.cells.lstm_pair import Form, LSTMState, lstm_pair
@@ -73,6 +73,7 @@ def _lstm_projected_cell(proj_size, bias):
         step_vjp=_step_vjp,
         weight_vjp=_weight_vjp,
         reference="Sak 2014",
+        masks_h=True,
     )
 
 
@@ -92,24 +93,24 @@ def _check(params, x):
 
 
 def _step(params, state, z):
-    hW = jnp.dot(state.h, params["W"])
+    hW = jnp.dot(masked(params, state.h), params["W"])
     (y, c), saved = _pointwise(params, biased(params, z, hW.shape), hW, state)
     return LSTMState(jnp.dot(y, params["R"]), c), saved
 
 
 def _way_back(params):
-    return {name + "T": transposed(params[name]) for name in "WR"}
+    return params | {name + "T": transposed(params[name]) for name in "WR"}
 
 
 def _step_vjp(way_back, kept, dstate):
     dy = jnp.dot(dstate.h, way_back["RT"])
     before, delta = _pointwise_vjp({}, kept, dstate._replace(h=dy))
-    return before._replace(h=jnp.dot(delta, way_back["WT"])), ProjectedDelta(delta, dstate.h)
+    return before._replace(h=masked(way_back, jnp.dot(delta, way_back["WT"]))), ProjectedDelta(delta, dstate.h)
 
 
 def _weight_vjp(params, kept, deltas):
     y = kept.saved.o * kept.saved.activated_c
-    dparams = {"W": weight_gradient(kept.h_prev, deltas.z), "R": weight_gradient(y, deltas.h)}
+    dparams = {"W": weight_gradient(masked(params, kept.h_prev), deltas.z), "R": weight_gradient(y, deltas.h)}
     return dparams | bias_vjp(params, deltas.z)
 
 

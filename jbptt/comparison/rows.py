@@ -80,8 +80,8 @@ def _cell_row(name, cell):
     return Row(name, lambda key, sizes, dtype: (partial(unroll, cell), cell_arguments(cell, key, sizes, dtype)))
 
 
-def _time_row(name, cell, *, lengths=False, resets=False, **options):
-    """A cell with options of `unroll`; lengths from 0 to T, and resets at random, where they are asked for."""
+def _time_row(name, cell, *, lengths=False, resets=False, drawn=False, **options):
+    """A cell with options of `unroll`; lengths from 0 to T, resets at random, and a key, where they are asked for."""
 
     def build(key, sizes, dtype):
         keys = jax.random.split(key, 4)
@@ -92,9 +92,10 @@ def _time_row(name, cell, *, lengths=False, resets=False, **options):
         if resets:
             marks["resets"] = jax.random.bernoulli(keys[2], 0.4, (sizes.T, sizes.B))
             marks["reset_state"] = random_state(keys[3], state)
+        key = keys[0] if drawn else None
 
         def function(params, xs, state, marks, vjp):
-            return unroll(cell, params, xs, state, **marks, **options, vjp=vjp)
+            return unroll(cell, params, xs, state, **marks, **options, key=key, vjp=vjp)
 
         return function, (params, xs, state, marks)
 
@@ -174,6 +175,20 @@ ROWS: tuple[Row, ...] = (
     _time_row("checkpoint", CELLS["lstm"], checkpoint="sqrt"),
     _time_row("reverse_lengths_resets_truncate", CELLS["gru"], lengths=True, resets=True, reverse=True, truncate=2),
     _time_row("checkpoint_lengths_resets", CELLS["clockwork"], lengths=True, resets=True, checkpoint=2),
+    _time_row("recurrent_dropout", CELLS["lstm"], drawn=True, recurrent_dropout=0.5),
+    _time_row("zoneout", CELLS["lstm"], drawn=True, zoneout=0.4),
+    _time_row("zoneout_mean", CELLS["lstm"], zoneout=0.4),
+    _time_row(
+        "dropout_zoneout_lengths_resets",
+        CELLS["gru"],
+        lengths=True,
+        resets=True,
+        reverse=True,
+        checkpoint=2,
+        drawn=True,
+        recurrent_dropout=0.5,
+        zoneout=0.4,
+    ),
     Row("scan", _scan_row),
     _network_row(siso, one_input=True),
     _network_row(simo, one_input=True),

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from jbptt import checks
 from jbptt.cells.cell import Cell, Params, State, features_of_h
+from jbptt.recurrence.regularisation import check_drawn, dropout_mask
 from jbptt.recurrence.unrolling import check_cell, checked_lengths, checked_resets, steps_within, unroll
 
 
@@ -33,6 +34,7 @@ def bidirectional(
     lengths: jax.Array | None = None,
     resets: jax.Array | None = None,
     reset_state: tuple[State, State] | None = None,
+    key: jax.Array | None = None,
     **options: Any,
 ) -> tuple[tuple[State, State], jax.Array]:
     """Runs one cell from the first step to the last, and another from the last to the first.
@@ -41,6 +43,7 @@ def bidirectional(
     - `xs`: [T, B, I].
     - `lengths`: [B]; the backward cell begins at each sequence's own end.
     - `resets`: [T, B]; True at t: an episode begins at step t. No state crosses, in either direction.
+    - `key`: as `unroll` takes it, for each direction anew.
     - `options`: `unroll`'s others, for both, but for `reverse`.
 
     Returns ((state after the last step, state after the first), hs [T, B, Hf + Hb], forward's and backward's joined).
@@ -54,7 +57,9 @@ def bidirectional(
         if value is not None and not (isinstance(value, (tuple, list)) and len(value) == 2):
             raise ValueError(f"{name} must be a pair, (forward's, backward's), got {type(value).__name__}")
     starts = (None, None) if state is None else state
-    forward, backward = options | {"lengths": lengths}, options | {"lengths": lengths, "reverse": True}
+    keys = (None, None) if key is None else jax.random.split(key)
+    forward = options | {"lengths": lengths, "key": keys[0]}
+    backward = options | {"lengths": lengths, "key": keys[1], "reverse": True}
     if resets is not None:
         shape = checks.array("xs", xs).shape[:-1]
         valid = None if lengths is None else steps_within(checked_lengths(lengths, shape[0], shape[1:]), shape[0])
@@ -100,11 +105,12 @@ def stack(
     - `params`, `states`, `reset_states`: one a layer (a pair for a `Bidirectional`); `stack_init` makes the first.
     - `xs`: [T, B, I].
     - `dropout`: the part of the hs between two layers that is set to 0, the others being divided by 1 − dropout.
-    - `key`: what dropout is drawn with; needed if, and only if, there is any.
+    - `key`: what dropout, and the options' recurrent dropout and zoneout, are drawn with, for each layer anew; without
+      one, for evaluation, there is no dropout.
     - `options`: `unroll`'s, for every layer.
 
     Returns (every layer's last state, hs [T, B, H] of the top layer). Raises what `unroll` raises, and ValueError
-    unless there are as many params and states as layers, and for a dropout outside 0 <= dropout < 1 or without a key.
+    unless there are as many params and states as layers, and for a dropout outside 0 <= dropout < 1.
     """
     _check_layers(layers)
     for name, value in (("params", params), ("states", states), ("reset_states", reset_states)):
@@ -112,20 +118,21 @@ def stack(
             raise TypeError(f"{name} must be a list, one for each layer, got {type(value).__name__}")
         if value is not None and len(value) != len(layers):
             raise ValueError(f"{name} must be one for each of {len(layers)} layers, got {len(value)}")
-    if not isinstance(dropout, (int, float)):
-        raise TypeError(f"dropout must be a number, known before tracing, got {type(dropout).__name__}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
-    if (dropout > 0) != (key is not None):
-        raise ValueError(f"dropout {dropout} {'needs a key' if key is None else 'draws nothing: leave the key out'}")
+    checks.rate("dropout", dropout)
+    within = [options.get("recurrent_dropout", 0.0), options.get("zoneout", 0.0)]
+    check_drawn(key, dropout, *within)
     states = [None] * len(layers) if states is None else states
     reset_states = [None] * len(layers) if reset_states is None else reset_states
     ends, hs = [], xs
     for number, (layer, of_layer, state, reset_state) in enumerate(
         zip(layers, params, states, reset_states, strict=True)
     ):
-        if number > 0 and dropout > 0:
-            hs = _dropped(jax.random.fold_in(key, number), dropout, hs)
+        if key is not None:
+            key_between, key_within = jax.random.split(jax.random.fold_in(key, number))
+            if number > 0 and dropout > 0:
+                hs = hs * dropout_mask(key_between, dropout, hs.shape, hs.dtype)
+            if any(within):
+                options["key"] = key_within
         run = bidirectional if isinstance(layer, Bidirectional) else unroll
         end, hs = run(layer, of_layer, hs, state, reset_state=reset_state, **options)
         ends.append(end)
@@ -135,11 +142,6 @@ def stack(
 def _check_layers(layers):
     if not isinstance(layers, (list, tuple)) or isinstance(layers, (Cell, Bidirectional)):
         raise TypeError(f"layers must be a list of cells and Bidirectionals, got {type(layers).__name__}")
-
-
-def _dropped(key, rate, hs):
-    kept = jax.random.bernoulli(key, 1 - rate, hs.shape)
-    return jnp.where(kept, hs / jnp.asarray(1 - rate, hs.dtype), jnp.zeros_like(hs))
 
 
 def _cells(layer):

@@ -13,15 +13,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jbptt.cells.cell import Kept, Params, State
+from jbptt.cells.cell import H_MASK, Kept, Params, State
 from jbptt.hand_derived import HandDerived
 from jbptt.recurrence.forward import Sequence, forward, forward_alone, forward_saving
-from jbptt.recurrence.marks import enter_vjp, leave_vjp, plus, where, without_integers, zeros
+from jbptt.recurrence.marks import enter_vjp, leave_vjp, plus, where, without_integers, zeros, zoned_vjp
 
 
 class Residuals(NamedTuple):
-    """What the way back needs: weights, inputs and marks, h before the first step and after a reset, every h, and what
-    every step saved."""
+    """What the way back needs: weights, inputs and marks, h before the first step and after a reset, every h, what
+    every step saved, and with zoneout every h as the cell made it."""
 
     params: Params
     sequence: Sequence
@@ -29,28 +29,31 @@ class Residuals(NamedTuple):
     reset_state: State | None
     hs: jax.Array
     saved: Any
+    made: jax.Array | None
 
 
 def bptt_fwd(cell, direction, params, state, reset_state, sequence):
-    final, (hs, saved) = forward_saving(cell, direction, params, state, reset_state, sequence)
-    return (final, hs), Residuals(params, sequence, state.h, reset_state, hs, saved)
+    final, (hs, (saved, made)) = forward_saving(cell, direction, params, state, reset_state, sequence)
+    return (final, hs), Residuals(params, sequence, state.h, reset_state, hs, saved, made)
 
 
 def bptt_bwd(cell, direction, residuals, cotangents):
-    params, (xs, marks), _, reset_state, hs, saved = residuals
+    params, (xs, marks), _, reset_state, hs, saved, made = residuals
     dstate, dhs = cotangents
     dstate = without_integers(dstate)
     if hs.size == 0:  # no step or an empty batch: nothing but the state passes through
         return None, dstate, None, None
-    kept = Kept(_before_each_step(residuals, direction.reverse), hs, saved)  # [T, B, H]
+    before = _before_each_step(residuals, direction.reverse)
+    kept = Kept(before, hs if made is None else made, saved)  # [T, B, H]
     way_back = cell.way_back(params)
 
     def step_back(carry, at_t):
         dstate, dreset_state = carry
         kept, dh, marks = at_t
-        dmade, dstayed = leave_vjp(marks, dstate, dh)  # the cost at t, and through aᵗ every later one
+        dstate, dstayed = leave_vjp(marks, dstate, dh)  # the cost at t, and through aᵗ every later one
+        dmade, dzoned = zoned_vjp(marks, dstate)
         dstate, delta = cell.step_vjp(way_back, kept, dmade)
-        dstate, dreset = enter_vjp(marks, dstate)
+        dstate, dreset = enter_vjp(marks, plus(dstate, dzoned))
         if marks.valid is not None:  # not 0 times what the cell made of padding, which may be infinite
             dstate, delta = where(marks.valid, dstate, dstayed), where(marks.valid, delta, zeros(delta))
         return (dstate, None if dreset is None else plus(dreset_state, dreset)), delta
@@ -59,15 +62,15 @@ def bptt_bwd(cell, direction, residuals, cotangents):
     (dstate, dreset_state), deltas = _scan_back(step_back, start, (kept, dhs, marks), hs, not direction.reverse)
     dparams_of_inputs, dxs = ({}, None) if xs is None else cell.project_vjp(params, xs, deltas)
     dparams = cell.weight_vjp(params, kept, deltas) | dparams_of_inputs
-    if xs is not None and (forgotten := params.keys() - dparams.keys()):
+    if xs is not None and (forgotten := params.keys() - dparams.keys() - {H_MASK}):
         raise ValueError(f"{cell.name}: neither project_vjp nor weight_vjp gives a gradient of {sorted(forgotten)}")
-    dparams = {name: dparams.get(name) for name in params}  # None: a weight of inputs that there were not
+    dparams = {name: dparams.get(name) for name in params}  # None: a mask; a weight of inputs that there were not
     return dparams, dstate, dreset_state, Sequence(dxs, None)
 
 
 def _before_each_step(residuals, reverse):
     """Every aᵗ⁻¹, [T, B, H]: h before each step; aᵗ⁺¹ in reverse."""
-    _, (_, marks), h_start, reset_state, hs, _ = residuals
+    _, (_, marks), h_start, reset_state, hs, *_ = residuals
 
     def shifted(array, first):
         return jnp.concatenate([array[1:], first[None]] if reverse else [first[None], array[:-1]])

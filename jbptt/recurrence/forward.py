@@ -6,7 +6,7 @@ import jax
 from jax import lax
 
 from jbptt.cells.cell import Cell, Params, State
-from jbptt.recurrence.marks import Marks, enter, leave
+from jbptt.recurrence.marks import Marks, enter, leave, zoned
 
 CACHED = 2**23
 """Bytes of weights that a CPU's caches hold from one step to the next. Measured: benchmarks/NOTES.md."""
@@ -44,7 +44,7 @@ def forward(
 def forward_saving(
     cell: Cell, direction: Direction, params: Params, state: State, reset_state: State | None, sequence: Sequence
 ) -> tuple[State, tuple[jax.Array, Any]]:
-    """`forward`, with what every step saved beside every h."""
+    """`forward`, with what every step saved beside every h, and with zoneout every h as the cell made it."""
     return _run(cell, direction, params, state, reset_state, sequence, lambda saved: saved)
 
 
@@ -72,9 +72,10 @@ def _run(cell, direction, params, state, reset_state, sequence, keep):
 
     def step(state_before, at_t):
         z, marks = at_t
-        state, saved = cell.step(params, enter(marks, state_before, reset_state), z)
-        state, h = leave(marks, state, state_before)
-        return state, (h, keep(saved))
+        entered = enter(marks, state_before, reset_state)
+        made, saved = cell.step(params, entered, z)
+        state, h = leave(marks, zoned(marks, made, entered), state_before)
+        return state, (h, keep((saved, None if marks.stay is None else made.h)))
 
     return lax.scan(step, state, (zs, marks), length=direction.length, reverse=direction.reverse)
 

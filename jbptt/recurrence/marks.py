@@ -1,6 +1,7 @@
 """What is done to the state between steps: sequences that end, episodes that begin, gradients that go no further.
 
     entering step t     where reset: the state that a reset goes back to;  where cut: no gradient goes back from here
+    made at step t      where zoned out: units stay what they were as they entered
     leaving step t      past a sequence's end: the state stays what it was, and h put out is 0
 
 Each has its way back right below it. B batch (any number of batch axes, none included).
@@ -19,11 +20,14 @@ class Marks(NamedTuple):
     - `valid` [B]: the sequence has not ended.
     - `reset` [B]: the state entering this step is the one that a reset goes back to. False where not valid.
     - `cut` [] or [B]: no gradient goes from this step to the one before it.
+    - `stay`: for every field of the state, [B, H] of booleans, the units that are zoned out; or [], the part of every
+      unit that stays.
     """
 
     valid: jax.Array | None = None
     reset: jax.Array | None = None
     cut: jax.Array | None = None
+    stay: Any = None
 
 
 def enter(marks: Marks, state: Any, reset_state: Any) -> Any:
@@ -44,6 +48,19 @@ def enter_vjp(marks: Marks, dstate: Any) -> tuple[Any, Any]:
     return dstate, dreset
 
 
+def zoned(marks: Marks, made: Any, entered: Any) -> Any:
+    """The state that the cell made, but for what stays as it entered (Krueger 2017)."""
+    return made if marks.stay is None else _by_field(_mixed, marks.stay, entered, made)
+
+
+def zoned_vjp(marks: Marks, dstate: Any) -> tuple[Any, Any]:
+    """From ∂C/∂(what zoned gave): (∂C/∂made, ∂C/∂entered by what stayed, None if nothing does)."""
+    if marks.stay is None:
+        return dstate, None
+    none = zeros(dstate)
+    return _by_field(_mixed, marks.stay, none, dstate), _by_field(_mixed, marks.stay, dstate, none)
+
+
 def leave(marks: Marks, state: Any, state_before: Any) -> tuple[Any, jax.Array]:
     """(the state after this step, h put out): from the state that the cell made and the one before the step."""
     if marks.valid is None:
@@ -58,6 +75,19 @@ def leave_vjp(marks: Marks, dstate: Any, dh: jax.Array) -> tuple[Any, Any]:
         return dstate._replace(h=dstate.h + dh), None
     made = where(marks.valid, dstate, zeros(dstate))
     return made._replace(h=made.h + where(marks.valid, dh, jnp.zeros_like(dh))), dstate
+
+
+def _by_field(function, stay, *states):
+    """An integer's cotangent is None, and stays so."""
+    fields = zip(stay, *states, strict=True)
+    return states[0]._make(None if values[0] is None else function(of_field, *values) for of_field, *values in fields)
+
+
+def _mixed(stay, entered, made):
+    if stay.dtype == bool:
+        return where(stay, entered, made)
+    stay = jnp.broadcast_to(stay, made.shape)
+    return stay * entered + (1 - stay) * made
 
 
 def where(mask: jax.Array, yes: Any, no: Any) -> Any:

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jbptt import checks
-from jbptt.cells.cell import Cell, Params, State
+from jbptt.cells.cell import H_MASK, Cell, Params, State
 from jbptt.hand_derived import check_vjp
 from jbptt.recurrence.bptt import recur
 from jbptt.recurrence.checkpointing import recur_checkpointed
 from jbptt.recurrence.forward import Direction, Sequence
 from jbptt.recurrence.marks import Marks
+from jbptt.recurrence.regularisation import check_drawn, dropout_mask, stays, zoneout_rates
 
 
 def unroll(
@@ -31,6 +32,9 @@ def unroll(
     reverse: bool = False,
     truncate: int | None = None,
     checkpoint: int | Literal["sqrt"] | None = None,
+    recurrent_dropout: float = 0.0,
+    zoneout: float | State = 0.0,
+    key: jax.Array | None = None,
     vjp: str = "manual",
 ) -> tuple[State, jax.Array]:
     """Runs a cell over a sequence.
@@ -49,11 +53,18 @@ def unroll(
       (counted from the first step taken).
     - `checkpoint`: keep only the state of every k-th step for the way back, and run each k steps again there; "sqrt" is
       k = √T, which needs the least memory.
+    - `recurrent_dropout`: the part of the units that the recurrent product does not see, the same at every step of a
+      sequence, the others being divided by 1 − recurrent_dropout (Gal and Ghahramani 2016).
+    - `zoneout`: the part of the state that stays what it was, drawn anew at every step (Krueger 2017); or a state of
+      such numbers, e.g. `LSTMState(h=0.05, c=0.5)`.
+    - `key`: what the two are drawn with, for training. Without a key, for evaluation, there is no dropout, and zoneout
+      takes its mean.
     - `vjp`: "manual", hand-derived backpropagation through time; "auto", `jax.grad`'s of the same forward.
 
     Returns (state after the last step, every h [T, B, H]), of the params' dtype. Raises ValueError for an unknown
-    `vjp`, for lengths out of range (clipped where they are traced) and for shapes or a state's structure that do not
-    fit, TypeError for integers or mixed dtypes.
+    `vjp`, for lengths out of range (clipped where they are traced), for rates not at least 0 and below 1, a key without
+    a rate, recurrent dropout of a cell that has none, and for shapes or a state's structure that do not fit, TypeError
+    for integers or mixed dtypes.
     """
     check_cell(cell)
     check_vjp(vjp)
@@ -73,9 +84,10 @@ def unroll(
     valid = None if lengths is None else steps_within(lengths, T)
     if valid is not None:
         xs = jnp.where(jnp.broadcast_to(valid[..., None], xs.shape), xs, jnp.zeros_like(xs))
+    params, stay = _drawn(cell, params, state, T, recurrent_dropout, zoneout, key)
     reverse = checks.flag("reverse", reverse)
     ends = lengths if reverse else None  # each sequence's first step taken is its own last
-    marks = Marks(valid, checked_resets(resets, valid, xs.shape[:-1]), _cuts(truncate, T, reverse, ends))
+    marks = Marks(valid, checked_resets(resets, valid, xs.shape[:-1]), _cuts(truncate, T, reverse, ends), stay)
     args = params, state, reset_state, Sequence(xs, marks)
     direction, k = Direction(reverse=reverse), _segment_length(checkpoint, T)
     if k is None:
@@ -89,6 +101,19 @@ def run_free(cell: Cell, params: Params, length: int, state: State, *, vjp: str 
     Returns (state after the last step, every h [T, B, H]).
     """
     return recur(cell, Direction(length), params, state, None, Sequence(None), vjp=vjp)
+
+
+def _drawn(cell, params, state, T, recurrent_dropout, zoneout, key):
+    """(params, with a mask of h where there is dropout; what stays at each step)."""
+    checks.rate("recurrent_dropout", recurrent_dropout)
+    rates = zoneout_rates(zoneout, state)
+    check_drawn(key, recurrent_dropout, *rates)
+    if recurrent_dropout and not cell.masks_h:
+        raise ValueError(f"recurrent_dropout must be 0 for {cell.name}, which has none, got {recurrent_dropout}")
+    key_dropout, key_zoneout = (None, None) if key is None else jax.random.split(key)
+    if recurrent_dropout and key is not None:
+        params = params | {H_MASK: dropout_mask(key_dropout, recurrent_dropout, state.h.shape, state.h.dtype)}
+    return params, stays(key_zoneout, rates, state, T)
 
 
 def start_state(cell: Cell, params: Params, batch_shape: tuple[int, ...], state: State | None) -> State:
