@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
@@ -42,45 +41,56 @@ def with_forward_mode(reverse_only: jax.custom_vjp, primal: Callable, static: in
 
     def rule(*static_and_args):
         *fixed, args, tangents = static_and_args
-        out, vjp = jax.vjp(partial(reverse_only, *fixed), *args)
-        return out, _tangent(partial(primal, *fixed), vjp, args, tangents, out)
+        real_outs, vjp, (outs, structure) = jax.vjp(_split(partial(reverse_only, *fixed)), *args, has_aux=True)
+        got = iter(_tangents(_split(partial(primal, *fixed)), vjp, args, tangents, real_outs))
+        every = [next(got) if _is_real(out) else SymbolicZero(jax.typeof(out).to_tangent_aval()) for out in outs]
+        return jax.tree.unflatten(structure, outs), jax.tree.unflatten(structure, every)
 
     both.defjvp(rule, symbolic_zeros=True)
     return both
 
 
-def _tangent(primal, vjp, args, tangents, out):
-    """The tangent of `out` = primal(*args)."""
+def _split(function):
+    """The leaves of what it gives that have a tangent; and aside all leaves and their structure."""
+
+    def split(*args):
+        outs, structure = jax.tree.flatten(function(*args))
+        return [out for out in outs if _is_real(out)], (outs, structure)
+
+    return split
+
+
+def _is_real(leaf):
+    return jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+def _tangents(primal, vjp, args, tangents, outs):
+    """Those of `outs`, the first of what primal(*args) gives."""
     leaves, structure = jax.tree.flatten(args)
     tangents = jax.tree.leaves(tangents, is_leaf=lambda leaf: isinstance(leaf, SymbolicZero))
     moving = [n for n, tangent in enumerate(tangents) if not isinstance(tangent, SymbolicZero)]
     residuals, vjp_structure = jax.tree.flatten(vjp)
-    outs, out_structure = jax.tree.flatten(out)
-    real = [n for n, leaf in enumerate(outs) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    no_tangents = [np.zeros(leaf.shape, jax.dtypes.float0) for leaf in outs]  # an integer's
-
-    def real_outs(leaves):
-        outs = jax.tree.leaves(primal(*jax.tree.unflatten(structure, leaves)))
-        return [outs[n] for n in real]
 
     def forward(known, tangents):
-        return _tangent_of(real_outs, known[len(residuals) :], moving, tangents)
+        def of_leaves(leaves):
+            outs, _ = primal(*jax.tree.unflatten(structure, leaves))
+            return outs
+
+        return _tangent_of(of_leaves, known[len(residuals) :], moving, tangents)
 
     def backward(known, cotangents):
         vjp = jax.tree.unflatten(vjp_structure, known[: len(residuals)])
-        cotangents = jax.tree.unflatten(out_structure, _replaced(no_tangents, real, cotangents))
-        gradients = jax.tree.leaves(vjp(cotangents))
+        gradients = jax.tree.leaves(vjp(list(cotangents)))
         return [gradients[n] for n in moving]
 
     known = [*residuals, *leaves]
-    got = tangent_p.bind(
+    return tangent_p.bind(
         *known,
         *[tangents[n] for n in moving],
         known=len(known),
         halves=Halves(forward, backward),
-        types=tuple(jax.typeof(outs[n]) for n in real),
+        types=tuple(map(jax.typeof, outs)),
     )
-    return jax.tree.unflatten(out_structure, _replaced(no_tangents, real, got))
 
 
 def _tangent_of(function, values, moving, tangents):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax import lax
 
 from jbptt.forward_mode import with_forward_mode
 
@@ -49,4 +50,20 @@ class HandDerived:
 
     def __call__(self, *args: Any, vjp: str) -> Any:
         check_vjp(vjp)
-        return self.manual(*args) if vjp == "manual" else self.auto(*args)
+        return self.manual(*_equally_varying(args)) if vjp == "manual" else self.auto(*args)
+
+
+def _equally_varying(args):
+    """Inside `jax.shard_map`, what is the same on every device, weights mostly, as what differs there: the sum of its
+    gradient over the devices is then JAX's."""
+    axes = frozenset().union(*map(_varying_over, jax.tree.leaves(args)))
+
+    def vary(leaf):
+        missing = tuple(axes - _varying_over(leaf))
+        return lax.pcast(leaf, missing, to="varying") if missing and isinstance(leaf, jax.Array) else leaf
+
+    return jax.tree.map(vary, args) if axes else args
+
+
+def _varying_over(leaf):
+    return jax.typeof(leaf).manual_axis_type.varying if isinstance(leaf, jax.Array) else frozenset()

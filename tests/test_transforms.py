@@ -1,9 +1,12 @@
 """Under jit, vmap, checkpoint and an outer scan, and differentiated twice: still what JAX derives."""
 
+import subprocess
+import sys
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import on_two_devices
 import pytest
 from helpers import (
     ROWS_BY_NAME,
@@ -17,6 +20,7 @@ from helpers import (
 )
 from jax import lax
 
+import jbptt
 from jbptt.comparison.pair import value_and_gradients
 
 COPIES = 2
@@ -121,3 +125,30 @@ def test_gradient_of_the_gradient(row):
 
     manual, auto = gradient(manual), gradient(auto)
     assert_gradients_match(manual, auto, args, patterns=whole(auto, args))
+
+
+def test_vmap_of_options():
+    """Lengths along their second axis, resets along their last, one reset state for all: of two batches at once."""
+    row = ROWS_BY_NAME["dropout_zoneout_lengths_resets"]
+    _, _, (params, xs, state, marks) = twins(row)
+    one = marks["lengths"], marks["resets"]
+    lengths, resets = jnp.stack([one[0], one[0][::-1]], axis=1), jnp.stack([one[1], one[1][::-1]], axis=-1)
+
+    def run(vjp, params, xs, state, lengths, resets):
+        options = {"lengths": lengths, "resets": resets, "reset_state": marks["reset_state"], "zoneout": 0.3}
+        return jbptt.unroll(jbptt.gru, params, xs, state, **options, vjp=vjp)
+
+    manual, auto = (jax.vmap(partial(run, vjp), in_axes=(None, None, 0, 1, -1)) for vjp in ("manual", "auto"))
+    args = params, xs, stacked(state), lengths, resets
+    assert_gradients_match(manual, auto, args, patterns=whole(auto, args))
+    _, hs = manual(*args)
+    assert_close(
+        hs[1], run("auto", params, xs, stacked(state)._replace(h=2 * state.h), lengths[:, 1], resets[..., 1])[1]
+    )
+
+
+def test_shard_map_over_the_batch():
+    """Against one device, first and second derivatives: weights' gradients are summed over the devices."""
+    done = subprocess.run([sys.executable, on_two_devices.__file__], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == list(on_two_devices.RUNS)

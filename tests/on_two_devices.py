@@ -1,0 +1,65 @@
+"""A batch cut over two CPU devices by `jax.shard_map`: prints the errors against the whole batch, and auto, on one.
+
+Run by test_transforms.py in a process of its own, for the number of devices is fixed when JAX begins.
+"""
+
+from functools import partial
+
+import jax
+
+if __name__ == "__main__":
+    jax.config.update("jax_num_cpu_devices", 2)
+    jax.config.update("jax_enable_x64", True)
+
+import jax.numpy as jnp
+from helpers import assert_close
+from jax import lax
+from jax.sharding import AxisType, PartitionSpec as P
+
+import jbptt
+
+T, B, I, H = 5, 6, 3, 4
+RUNS = {
+    "lstm": (jbptt.lstm, {}),
+    "gru, checkpoint": (jbptt.gru, {"checkpoint": 2}),
+    "clockwork, zoneout": (jbptt.clockwork, {"zoneout": 0.3}),
+}
+SPECS = (P(), P(None, "batch"), P("batch"), P("batch"), P(None, "batch"))
+
+
+def check(cell, options):
+    key = jax.random.key(0)
+    params = cell.init(key, I, H, jnp.float64)
+    head = {"w": jax.random.normal(key, (H, 2))}
+    floats = {"cell": params, "head": head}, jax.random.normal(key, (T, B, I))
+    integers = cell.initial_state(params, (B,)), jnp.array([5, 0, 3, 2, 5, 1]), jax.random.bernoulli(key, 0.3, (T, B))
+
+    def cost(params, xs, state, lengths, resets, vjp):
+        marks = {"lengths": lengths, "resets": resets}
+        _, hs = jbptt.unroll(cell, params["cell"], xs, state, **marks, **options, vjp=vjp)
+        return jnp.sum(jbptt.dense(params["head"], hs, vjp=vjp) ** 2)
+
+    mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
+
+    @partial(jax.shard_map, mesh=mesh, in_specs=SPECS, out_specs=P())
+    def sharded(*args):
+        return lax.psum(cost(*args, vjp="manual"), "batch")
+
+    @partial(jax.shard_map, mesh=mesh, in_specs=SPECS, out_specs=(P(), P(None, "batch")))
+    def gradients_within(params, xs, *others):
+        return jax.grad(lambda *floats: cost(*floats, *others, vjp="manual"), (0, 1))(params, xs)
+
+    def derivatives(cost):
+        gradient = jax.grad(lambda *floats: cost(*floats, *integers), (0, 1))
+        return jax.jit(lambda *floats: (gradient(*floats), jax.jvp(gradient, floats, floats)[1]))(*floats)
+
+    expected = derivatives(partial(cost, vjp="auto"))
+    assert_close(derivatives(sharded), expected, note="shard_map in the gradient")
+    assert_close(jax.jit(gradients_within)(*floats, *integers), expected[0], note="the gradient in shard_map")
+
+
+if __name__ == "__main__":
+    assert jax.device_count() == 2
+    for name, run in RUNS.items():
+        check(*run)
+        print(name)
