@@ -1,0 +1,99 @@
+"""Products with Jacobians and Hessians, hand-derived and JAX's: forward mode, and both modes together.
+
+    python -m benchmarks.forward_mode                # two minutes on two cores
+    python -m benchmarks.forward_mode --quick
+
+By the parameters and xs of a layer. Times are compiled, in turns.
+"""
+
+import time
+from functools import partial
+
+import click
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jbptt
+from benchmarks.measuring import machine, options, results
+from benchmarks.problem import Sizes
+
+CELLS = {"lstm": jbptt.lstm, "gru": jbptt.gru, "rnn": jbptt.rnn}
+POINTS = (Sizes(256, 4, 64, 128), Sizes(128, 32, 128, 128))
+QUICK = (Sizes(8, 2, 3, 4),)
+
+
+def gradient(run, args, tangents):
+    return jax.grad(cost_of(run), (0, 1))(*args)
+
+
+def jacobian_vector(run, args, tangents):
+    return jax.jvp(run, args, tangents)
+
+
+def hessian_vector(run, args, tangents):
+    return jax.jvp(jax.grad(cost_of(run), (0, 1)), args, tangents)[1]
+
+
+def gauss_newton_vector(run, args, tangents):
+    return jax.vjp(run, *args)[1](2 * jax.jvp(run, args, tangents)[1])
+
+
+def cost_of(run):
+    return lambda *args: jnp.sum(run(*args) ** 2)
+
+
+PRODUCTS = (gradient, jacobian_vector, hessian_vector, gauss_newton_vector)
+
+
+@click.command(help=__doc__.split("\n")[0])
+@click.option("--rounds", default=25, show_default=True)
+@options.out
+@options.quick
+def main(rounds, out, quick):
+    file = results.start("forward_mode", out, False, {})
+    shared = machine.facts()
+    click.echo("| | product | manual, ms | auto, ms | auto / manual |\n|---|---|---:|---:|---:|")
+    for name, cell in CELLS.items():
+        for size in QUICK if quick else POINTS:
+            rows = measure(cell, size, 3 if quick else rounds)
+            file.add([shared | {"date": machine.now(), "cell": name, **size._asdict()} | row for row in rows])
+            for manual, auto in zip(rows[::2], rows[1::2], strict=True):
+                ratio = auto["ms"] / manual["ms"]
+                click.echo(
+                    f"| {name} {size} | {manual['product']} | {manual['ms']:.3g} | {auto['ms']:.3g} | {ratio:.2f} |"
+                )
+    click.echo(file.path, err=True)
+
+
+def measure(cell, size: Sizes, rounds: int) -> list[results.Row]:
+    key = jax.random.key(0)
+    args = cell.init(key, size.I, size.H), jax.random.normal(key, (size.T, size.B, size.I))
+    tangents = jax.tree.map(jnp.ones_like, args)
+    programs = {}
+    for product in PRODUCTS:
+        for vjp in ("manual", "auto"):
+            run = partial(hs_of, cell, vjp)
+            program = jax.jit(partial(product, run)).lower(args, tangents).compile()
+            programs[product.__name__, vjp] = partial(program, args, tangents)
+    ms = {which: [] for which in programs}
+    rng = np.random.default_rng(0)
+    for _ in range(rounds + 1):
+        for number in rng.permutation(len(programs)):
+            which = list(programs)[number]
+            start = time.perf_counter()
+            jax.block_until_ready(programs[which]())
+            ms[which].append((time.perf_counter() - start) * 1e3)
+    rows = []
+    for (product, vjp), times in ms.items():
+        q1, median, q3 = np.quantile(times[1:], [0.25, 0.5, 0.75])
+        rows.append({"product": product, "vjp": vjp, "ms": median, "q1": q1, "q3": q3})
+    return rows
+
+
+def hs_of(cell, vjp, params, xs):
+    return jbptt.unroll(cell, params, xs, vjp=vjp)[1]
+
+
+if __name__ == "__main__":
+    main()
