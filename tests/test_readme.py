@@ -9,7 +9,8 @@ from click.testing import CliRunner
 
 from jbptt.app.cli import cli
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -21,6 +22,11 @@ def test_block_runs_as_a_new_user_would_run_it(number, capsys):
         errors = re.findall(r"difference (\S+)", capsys.readouterr().out)
         assert len(errors) == 3
         assert all(float(error) < 1e-5 for error in errors)  # float32
+
+
+@pytest.mark.parametrize(("path", "test"), sorted(set(re.findall(r'\[✓\]\((\S+) "(\w+)"\)', README))))
+def test_every_tick_leads_to_its_test(path, test):
+    assert f"def {test}(" in (ROOT / path).read_text()
 
 
 @pytest.mark.parametrize(
