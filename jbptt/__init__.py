@@ -1,5 +1,10 @@
 """Recurrent networks in JAX as pure functions, with backpropagation through time derived by hand."""
 
+from jbptt.cells.attending import (
+    LuongState as LuongState,
+    bahdanau_cell as bahdanau_cell,
+    luong_cell as luong_cell,
+)
 from jbptt.cells.cell import Cell as Cell, Kept as Kept
 from jbptt.cells.clockwork import (
     ClockworkState as ClockworkState,
@@ -51,5 +56,6 @@ from jbptt.networks.layers import (
     stack_init as stack_init,
 )
 from jbptt.networks.lecture import mimo as mimo, miso as miso, network_init as network_init, simo as simo, siso as siso
+from jbptt.networks.memory import with_memory as with_memory
 from jbptt.recurrence.deferred import scan as scan
 from jbptt.recurrence.unrolling import unroll as unroll

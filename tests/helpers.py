@@ -73,7 +73,7 @@ def cotangent_patterns(fn, args, seed=1):
             patterns |= {
                 f"final {name} only": (no_state._replace(**{name: value}), no_hs)
                 for name, value in state._asdict().items()
-                if value.dtype != jax.dtypes.float0
+                if all(leaf.dtype != jax.dtypes.float0 for leaf in jax.tree.leaves(value))
             }
     return patterns
 

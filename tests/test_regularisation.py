@@ -175,7 +175,7 @@ def call(cell=jbptt.lstm, **options):
         (ValueError, r"zoneout\.c must be", lambda: call(zoneout=jbptt.LSTMState(0.1, 2.0))),
         (
             ValueError,
-            r"zoneout\.t must be 0, for t is of integers",
+            r"zoneout\.t must be 0, for it is the rate of integers",
             lambda: call(jbptt.clockwork, zoneout=jbptt.ClockworkState(0.1, 0.1)),
         ),
         (ValueError, r"key is what dropout and zoneout are drawn with", lambda: call(key=KEY)),

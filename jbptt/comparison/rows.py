@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jbptt.cells.attending import bahdanau_cell, luong_cell
 from jbptt.cells.cell import Cell
 from jbptt.cells.elman import rnn
 from jbptt.cells.table import CELLS
@@ -18,6 +19,7 @@ from jbptt.feedforward.layer import dense
 from jbptt.feedforward.losses import binary_cross_entropy, mse, softmax_cross_entropy
 from jbptt.feedforward.perceptron import mlp, mlp_init
 from jbptt.networks.lecture import mimo, miso, network_init, simo, siso
+from jbptt.networks.memory import with_memory
 from jbptt.recurrence.deferred import scan as jbptt_scan
 from jbptt.recurrence.unrolling import unroll
 
@@ -98,6 +100,24 @@ def _time_row(name, cell, *, lengths=False, resets=False, drawn=False, **options
             return unroll(cell, params, xs, state, **marks, **options, key=key, vjp=vjp)
 
         return function, (params, xs, state, marks)
+
+    return Row(name, build)
+
+
+def _attention_row(name, cell):
+    """A decoder, with a memory of T + 1 positions, lengths of it from 1."""
+
+    def build(key, sizes, dtype):
+        keys = jax.random.split(key, 3)
+        S = sizes.T + 1
+        params, xs, state = cell_arguments(cell, keys[0], sizes, dtype)
+        memory = jax.random.normal(keys[1], (S, sizes.B, sizes.H), dtype)
+        lengths = jax.random.randint(keys[2], (sizes.B,), 1, S + 1)
+
+        def function(params, memory, xs, state, vjp):
+            return unroll(cell, with_memory(params, memory, lengths, vjp=vjp), xs, state, vjp=vjp)
+
+        return function, (params, memory, xs, state)
 
     return Row(name, build)
 
@@ -189,6 +209,10 @@ ROWS: tuple[Row, ...] = (
         recurrent_dropout=0.5,
         zoneout=0.4,
     ),
+    _attention_row("bahdanau", bahdanau_cell(CELLS["gru"])),
+    _attention_row("luong_dot", luong_cell(CELLS["lstm"], score="dot")),
+    _attention_row("luong_general", luong_cell(CELLS["lstm"], score="general")),
+    _attention_row("luong_concat", luong_cell(CELLS["lstm"], score="concat")),
     Row("scan", _scan_row),
     _network_row(siso, one_input=True),
     _network_row(simo, one_input=True),

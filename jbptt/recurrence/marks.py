@@ -20,7 +20,7 @@ class Marks(NamedTuple):
     - `valid` [B]: the sequence has not ended.
     - `reset` [B]: the state entering this step is the one that a reset goes back to. False where not valid.
     - `cut` [] or [B]: no gradient goes from this step to the one before it.
-    - `stay`: for every field of the state, [B, H] of booleans, the units that are zoned out; or [], the part of every
+    - `stay`: like the state, for every leaf, [B, H] of booleans, the units that are zoned out; or [], the part of every
       unit that stays.
     """
 
@@ -50,7 +50,7 @@ def enter_vjp(marks: Marks, dstate: Any) -> tuple[Any, Any]:
 
 def zoned(marks: Marks, made: Any, entered: Any) -> Any:
     """The state that the cell made, but for what stays as it entered (Krueger 2017)."""
-    return made if marks.stay is None else _by_field(_mixed, marks.stay, entered, made)
+    return made if marks.stay is None else _by_leaf(_mixed, marks.stay, entered, made)
 
 
 def zoned_vjp(marks: Marks, dstate: Any) -> tuple[Any, Any]:
@@ -58,7 +58,7 @@ def zoned_vjp(marks: Marks, dstate: Any) -> tuple[Any, Any]:
     if marks.stay is None:
         return dstate, None
     none = zeros(dstate)
-    return _by_field(_mixed, marks.stay, none, dstate), _by_field(_mixed, marks.stay, dstate, none)
+    return _by_leaf(_mixed, marks.stay, none, dstate), _by_leaf(_mixed, marks.stay, dstate, none)
 
 
 def leave(marks: Marks, state: Any, state_before: Any) -> tuple[Any, jax.Array]:
@@ -77,10 +77,15 @@ def leave_vjp(marks: Marks, dstate: Any, dh: jax.Array) -> tuple[Any, Any]:
     return made._replace(h=made.h + where(marks.valid, dh, jnp.zeros_like(dh))), dstate
 
 
-def _by_field(function, stay, *states):
+def _by_leaf(function, stay, *states):
     """An integer's cotangent is None, and stays so."""
-    fields = zip(stay, *states, strict=True)
-    return states[0]._make(None if values[0] is None else function(of_field, *values) for of_field, *values in fields)
+    leaves = [jax.tree.leaves(tree, is_leaf=_is_none) for tree in (stay, *states)]
+    new = [None if values[0] is None else function(of_leaf, *values) for of_leaf, *values in zip(*leaves, strict=True)]
+    return jax.tree.unflatten(jax.tree.structure(states[0], is_leaf=_is_none), new)
+
+
+def _is_none(leaf):
+    return leaf is None
 
 
 def _mixed(stay, entered, made):

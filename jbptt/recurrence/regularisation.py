@@ -26,31 +26,33 @@ def dropout_mask(key: jax.Array, rate: float, shape: tuple[int, ...], dtype: Any
 
 
 def zoneout_rates(zoneout: Any, state: Any) -> list[float]:
-    """A rate for every field of the state, 0 for those of integers. Raises ValueError or TypeError for what is none."""
+    """A rate for every leaf of the state, 0 for those of integers. Raises ValueError or TypeError for what is none."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
     if not isinstance(zoneout, tuple):
         checks.rate("zoneout", zoneout)
-        return [zoneout if jnp.issubdtype(field.dtype, jnp.floating) else 0.0 for field in state]
-    if type(zoneout) is not type(state):
+        return [zoneout if jnp.issubdtype(leaf.dtype, jnp.floating) else 0.0 for _, leaf in leaves]
+    rates, structure = jax.tree.flatten(zoneout)
+    if structure != jax.tree.structure(state):
         raise TypeError(f"zoneout must be a number, or a {type(state).__name__} of them, got {type(zoneout).__name__}")
-    for name, rate, field in zip(state._fields, zoneout, state, strict=True):
-        checks.rate(f"zoneout.{name}", rate)
-        if rate and not jnp.issubdtype(field.dtype, jnp.floating):
-            raise ValueError(f"zoneout.{name} must be 0, for {name} is of integers, got {rate}")
-    return list(zoneout)
+    for rate, (path, leaf) in zip(rates, leaves, strict=True):
+        name = "zoneout" + jax.tree_util.keystr(path)
+        checks.rate(name, rate)
+        if rate and not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise ValueError(f"{name} must be 0, for it is the rate of integers, got {rate}")
+    return rates
 
 
 def stays(key: jax.Array | None, rates: list[float], state: Any, T: int) -> Any:
-    """What of every field stays at each step, as `Marks` has it: [T, B, H] of booleans where there is a key, and
-    without one their mean, [T]. None where every rate is 0."""
+    """What of every leaf stays at each step, as `Marks` has it: [T, B, H] of booleans where there is a key, and without
+    one their mean, [T]. None where every rate is 0."""
     if not any(rates):
         return None
-    if key is None:
-        return state._make(
-            jnp.full(T, rate, field.dtype) if rate else jnp.zeros(T, bool)
-            for rate, field in zip(rates, state, strict=True)
-        )
-    keys = jax.random.split(key, len(rates))
-    return state._make(
-        jax.random.bernoulli(k, rate, (T, *field.shape)) if rate else jnp.zeros(T, bool)
-        for k, rate, field in zip(keys, rates, state, strict=True)
-    )
+    leaves, structure = jax.tree.flatten(state)
+    keys = [None] * len(rates) if key is None else jax.random.split(key, len(rates))
+
+    def of_leaf(key, rate, leaf):
+        if rate == 0:
+            return jnp.zeros(T, bool)
+        return jnp.full(T, rate, leaf.dtype) if key is None else jax.random.bernoulli(key, rate, (T, *leaf.shape))
+
+    return jax.tree.unflatten(structure, map(of_leaf, keys, rates, leaves))
