@@ -9,6 +9,7 @@ bandwidth. Parts by themselves may be faster or slower than in the whole, which 
 """
 
 import time
+from functools import partial
 from typing import NamedTuple
 
 import click
@@ -19,6 +20,7 @@ import numpy as np
 import jbptt
 from benchmarks.measuring import machine, options, results
 from benchmarks.measuring.peak import jax_peak_gflops
+from benchmarks.measuring.rounds import in_turns
 from benchmarks.problem import Sizes, random_problem
 from jbptt.comparison.pair import value_and_gradients
 from jbptt.recurrence.bptt import bptt_bwd, bptt_fwd
@@ -113,14 +115,9 @@ def parts_of(size: Sizes) -> list[Part]:
 
 def medians(parts: list[Part], rounds: int) -> list[float]:
     """Milliseconds of each, in turns."""
-    programs = [jax.jit(part.function).lower(*part.args).compile() for part in parts]
-    ms = [[] for _ in parts]
-    for _ in range(rounds + 1):
-        for part, program, times in zip(parts, programs, ms, strict=True):
-            start = time.perf_counter()
-            jax.block_until_ready(program(*part.args))
-            times.append((time.perf_counter() - start) * 1e3)
-    return [float(np.median(times[1:])) for times in ms]
+    programs = {part.name: partial(jax.jit(part.function).lower(*part.args).compile(), *part.args) for part in parts}
+    times = in_turns(programs, rounds)
+    return [times[part.name]["ms"] for part in parts]
 
 
 def bandwidth(length: int) -> float:

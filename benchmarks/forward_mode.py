@@ -1,21 +1,21 @@
 """Products with Jacobians and Hessians, hand-derived and JAX's: forward mode, and both modes together.
 
-    python -m benchmarks.forward_mode                # two minutes on two cores
+    python -m benchmarks.forward_mode                # a minute on two cores
     python -m benchmarks.forward_mode --quick
 
 By the parameters and xs of a layer. Times are compiled, in turns.
 """
 
-import time
 from functools import partial
 
 import click
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax import lax
 
 import jbptt
 from benchmarks.measuring import machine, options, results
+from benchmarks.measuring.rounds import in_turns
 from benchmarks.problem import Sizes
 
 CELLS = {"lstm": jbptt.lstm, "gru": jbptt.gru, "rnn": jbptt.rnn}
@@ -43,7 +43,13 @@ def cost_of(run):
     return lambda *args: jnp.sum(run(*args) ** 2)
 
 
-PRODUCTS = (gradient, jacobian_vector, hessian_vector, gauss_newton_vector)
+def jacobian_vectors(run, args, tangents):
+    """Twenty, of one linearisation, as conjugate gradients need them."""
+    _, linear = jax.linearize(run, *args)
+    return lax.scan(lambda tangents, _: (tangents, linear(*tangents)[-1]), tangents, length=20)
+
+
+PRODUCTS = (gradient, jacobian_vector, jacobian_vectors, hessian_vector, gauss_newton_vector)
 
 
 @click.command(help=__doc__.split("\n")[0])
@@ -76,19 +82,8 @@ def measure(cell, size: Sizes, rounds: int) -> list[results.Row]:
             run = partial(hs_of, cell, vjp)
             program = jax.jit(partial(product, run)).lower(args, tangents).compile()
             programs[product.__name__, vjp] = partial(program, args, tangents)
-    ms = {which: [] for which in programs}
-    rng = np.random.default_rng(0)
-    for _ in range(rounds + 1):
-        for number in rng.permutation(len(programs)):
-            which = list(programs)[number]
-            start = time.perf_counter()
-            jax.block_until_ready(programs[which]())
-            ms[which].append((time.perf_counter() - start) * 1e3)
-    rows = []
-    for (product, vjp), times in ms.items():
-        q1, median, q3 = np.quantile(times[1:], [0.25, 0.5, 0.75])
-        rows.append({"product": product, "vjp": vjp, "ms": median, "q1": q1, "q3": q3})
-    return rows
+    times = in_turns(programs, rounds)
+    return [{"product": product, "vjp": vjp} | of_program for (product, vjp), of_program in times.items()]
 
 
 def hs_of(cell, vjp, params, xs):

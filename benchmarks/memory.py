@@ -1,6 +1,6 @@
-"""What the way back needs kept, and what keeping less costs in time: an LSTM against T.
+"""What the way back needs kept, and what keeping less costs in time: an LSTM against T, other cells and sizes beside.
 
-    python -m benchmarks.memory                      # five minutes on two cores
+    python -m benchmarks.memory                      # a quarter of an hour on two cores
     python -m benchmarks.memory --quick
     python -m benchmarks.plots benchmarks/results/memory-*.csv
 
@@ -8,18 +8,25 @@ Residuals are what `jax.vjp` holds between the forward and the backward, its arg
 Times are of the value and all gradients, compiled, in turns.
 """
 
-import time
 from functools import partial
 
 import click
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 import jbptt
 from benchmarks.measuring import machine, options, results
+from benchmarks.measuring.rounds import in_turns
+from benchmarks.problem import Sizes
 
-TIMES = (100, 300, 1000, 3000, 10_000, 30_000, 100_000)
+CELLS = {"lstm": jbptt.lstm, "gru": jbptt.gru, "rnn": jbptt.rnn}
+SWEEP = [("lstm", Sizes(T, 16, 32, 64)) for T in (100, 300, 1000, 3000, 10_000, 30_000, 100_000)]
+OTHERS = [
+    (cell, Sizes(1000, *sizes))
+    for cell in CELLS
+    for sizes in ((16, 64, 64), (4, 64, 128), (32, 128, 128), (8, 256, 256))
+]
+QUICK = [("lstm", Sizes(10, 2, 3, 4)), ("lstm", Sizes(100, 2, 3, 4))]
 WAYS = {
     "manual": {},
     "auto": {"vjp": "auto"},
@@ -29,52 +36,41 @@ WAYS = {
 
 
 @click.command(help=__doc__.split("\n")[0])
-@click.option("--batch", "B", default=16, show_default=True)
-@click.option("--inputs", "I", default=32, show_default=True)
-@click.option("--hidden", "H", default=64, show_default=True)
 @click.option("--rounds", default=9, show_default=True)
 @options.out
 @options.quick
-def main(B, I, H, rounds, out, quick):
-    rounds = 3 if quick else rounds
+def main(rounds, out, quick):
     file = results.start("memory", out, False, {})
-    shared = machine.facts() | {"cell": "lstm", "B": B, "I": I, "H": H}
-    click.echo("| T | way | residuals, MiB | temporary, MiB | ms | quartiles |\n|---|---|---:|---:|---:|---|")
-    for T in (10, 100) if quick else TIMES:
-        rows = measure(T, B, I, H, rounds)
-        file.add([shared | {"date": machine.now(), "T": T} | row for row in rows])
+    shared = machine.facts()
+    click.echo("| | way | residuals, MiB | temporary, MiB | ms | quartiles |\n|---|---|---:|---:|---:|---|")
+    for cell, sizes in QUICK if quick else SWEEP + OTHERS:
+        rows = measure(CELLS[cell], sizes, 3 if quick else rounds)
+        file.add([shared | {"date": machine.now(), "cell": cell, **sizes._asdict()} | row for row in rows])
         for row in rows:
             residuals, temporary = row["residual_bytes"] / 2**20, row["temp_bytes"] / 2**20
             click.echo(
-                f"| {T} | {row['way']} | {residuals:.2f} | {temporary:.2f} "
+                f"| {cell} {sizes} | {row['way']} | {residuals:.2f} | {temporary:.2f} "
                 f"| {row['ms']:.4g} | {row['q1']:.4g} to {row['q3']:.4g} |"
             )
     click.echo(file.path, err=True)
 
 
-def measure(T: int, B: int, I: int, H: int, rounds: int) -> list[results.Row]:
+def measure(cell: jbptt.Cell, sizes: Sizes, rounds: int) -> list[results.Row]:
     key = jax.random.key(0)
-    args = jbptt.lstm.init(key, I, H), jax.random.normal(key, (T, B, I))
+    args = cell.init(key, sizes.I, sizes.H), jax.random.normal(key, (sizes.T, sizes.B, sizes.I))
     programs, rows = {}, {}
     for way, chosen in WAYS.items():
-        run = partial(jbptt.unroll, jbptt.lstm, **chosen)
+        run = partial(jbptt.unroll, cell, **chosen)
         gradients = jax.value_and_grad(lambda *args, run=run: jnp.sum(run(*args)[1] ** 2), (0, 1))
-        programs[way] = jax.jit(gradients).lower(*args).compile()
+        program = jax.jit(gradients).lower(*args).compile()
+        programs[way] = partial(program, *args)
         rows[way] = {
             "way": way,
             "residual_bytes": residual_bytes(run, args),
-            "temp_bytes": programs[way].memory_analysis().temp_size_in_bytes,
+            "temp_bytes": program.memory_analysis().temp_size_in_bytes,
         }
-    ms = {way: [] for way in WAYS}
-    rng = np.random.default_rng(0)
-    for _ in range(rounds + 1):
-        for way in rng.permutation(list(WAYS)):
-            start = time.perf_counter()
-            jax.block_until_ready(programs[way](*args))
-            ms[way].append((time.perf_counter() - start) * 1e3)
-    for way, row in rows.items():
-        row["q1"], row["ms"], row["q3"] = np.quantile(ms[way][1:], [0.25, 0.5, 0.75])
-    return list(rows.values())
+    times = in_turns(programs, rounds)
+    return [rows[way] | times[way] for way in WAYS]
 
 
 def residual_bytes(run, args) -> int:

@@ -32,8 +32,10 @@ def main(path):
     rows = results.read(path)
     if not rows:
         raise click.ClickException(f"{path} has no rows")
-    kinds = {"sweep": scaling_curves, "residual_bytes": memory_curves}
-    draw = next((draw for column, draw in kinds.items() if column in rows[0]), ratio_curves)
+    kinds = {"sweep": scaling_curves, "residual_bytes": memory_curves, "mode": ratio_curves}
+    draw = next((draw for column, draw in kinds.items() if column in rows[0]), None)
+    if draw is None:
+        raise click.ClickException(f"{path} is of a benchmark that has no picture")
     for name, figure in draw(rows).items():
         png = path.with_name(f"{path.stem}-{name}.png")
         figure.savefig(png, dpi=150, bbox_inches="tight")
@@ -98,19 +100,21 @@ def scaling_curves(rows: list[results.Row]) -> dict[str, plt.Figure]:
 
 
 def memory_curves(rows: list[results.Row]) -> dict[str, plt.Figure]:
-    """Bytes kept for the way back, and time over that of the first way, against T."""
-    figure, (kept, time) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+    """Bytes kept for the way back, and time over that of the first way, against T, of the first row's cell."""
+    fixed = [rows[0][name] for name in ("cell", "B", "I", "H")]
+    rows = [row for row in rows if [row[name] for name in ("cell", "B", "I", "H")] == fixed]
+    figure, (kept, took) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
     ways = list(dict.fromkeys(row["way"] for row in rows))
     lines = {way: sorted((row for row in rows if row["way"] == way), key=lambda row: int(row["T"])) for way in ways}
     for way, line in lines.items():
         T = [int(row["T"]) for row in line]
         kept.plot(T, [int(row["residual_bytes"]) for row in line], marker="o", label=way)
         ratio = [float(row["ms"]) / float(first["ms"]) for row, first in zip(line, lines[ways[0]], strict=True)]
-        time.plot(T, ratio, marker="o", label=way)
+        took.plot(T, ratio, marker="o", label=way)
     kept.set(title="kept for the way back, bytes", xlabel="T", xscale="log", yscale="log")
-    time.set(title=f"time / time of {ways[0]}", xlabel="T", xscale="log", ylim=(0, None))
+    took.set(title=f"time / time of {ways[0]}", xlabel="T", xscale="log", ylim=(0, None))
     kept.legend(fontsize=7)
-    cell, B, I, H = (rows[0][name] for name in ("cell", "B", "I", "H"))
+    cell, B, I, H = fixed
     figure.suptitle(f"{cell}, value and all gradients (B = {B}, I = {I}, H = {H})")
     return {"T": figure}
 

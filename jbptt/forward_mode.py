@@ -2,16 +2,17 @@
 
 `jax.custom_vjp` knows one direction only. Here its rule is handed to JAX as one half of a linear function:
 
-    tangents of the arguments  --  forward: JAX's derivative of the plain function   -->  tangents of the result
-    cotangents of the arguments  <--  backward: the custom_vjp's rule, by hand  --  cotangents of the result
+    tangents of the arguments    --  tangent: JAX's derivative of the plain function  -->  tangents of the result
+    cotangents of the arguments  <--  transpose: the custom_vjp's rule, by hand  --        cotangents of the result
 
 A `custom_jvp` puts that function, a primitive of its own, in the derivative's place. Going forward, JAX runs the one
 half; transposing, as `jax.grad` does, the other. So the backward pass is written once, and `jax.grad` compiles what it
-would compile of the custom_vjp alone.
+would compile of the custom_vjp alone. (Differentiated again, the tangent half is JAX's own, in its residuals; so
+reverse over forward is by hand in part, forward over reverse throughout.)
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from typing import NamedTuple
 
 import jax
@@ -24,11 +25,11 @@ from jax.interpreters import ad, batching, mlir
 class Halves(NamedTuple):
     """A linear function and its transpose, each given what is `known`: lists of arrays in, a list of arrays out.
 
-    - `forward(known, tangents)`, `backward(known, cotangents)`.
+    - `tangent(known, tangents)`, `transpose(known, cotangents)`.
     """
 
-    forward: Callable[[list, list], list]
-    backward: Callable[[list, list], list]
+    tangent: Callable[[list, list], list]
+    transpose: Callable[[list, list], list]
 
 
 def with_forward_mode(reverse_only: jax.custom_vjp, primal: Callable, static: int) -> jax.custom_jvp:
@@ -65,20 +66,20 @@ def _is_real(leaf):
 
 
 def _tangents(primal, vjp, args, tangents, outs):
-    """Those of `outs`, the first of what primal(*args) gives."""
+    """Of `outs` = primal(*args)[0]. `vjp` gives cotangents in the order of the leaves of `args`."""
     leaves, structure = jax.tree.flatten(args)
     tangents = jax.tree.leaves(tangents, is_leaf=lambda leaf: isinstance(leaf, SymbolicZero))
     moving = [n for n, tangent in enumerate(tangents) if not isinstance(tangent, SymbolicZero)]
     residuals, vjp_structure = jax.tree.flatten(vjp)
 
-    def forward(known, tangents):
+    def tangent(known, tangents):
         def of_leaves(leaves):
             outs, _ = primal(*jax.tree.unflatten(structure, leaves))
             return outs
 
         return _tangent_of(of_leaves, known[len(residuals) :], moving, tangents)
 
-    def backward(known, cotangents):
+    def transpose(known, cotangents):
         vjp = jax.tree.unflatten(vjp_structure, known[: len(residuals)])
         gradients = jax.tree.leaves(vjp(list(cotangents)))
         return [gradients[n] for n in moving]
@@ -88,7 +89,7 @@ def _tangents(primal, vjp, args, tangents, outs):
         *known,
         *[tangents[n] for n in moving],
         known=len(known),
-        halves=Halves(forward, backward),
+        halves=Halves(tangent, transpose),
         types=tuple(map(jax.typeof, outs)),
     )
 
@@ -112,8 +113,8 @@ tangent_p = Primitive("hand_derived_tangent")
 tangent_p.multiple_results = True
 
 
-def _forward(*operands, known, halves, types):
-    return halves.forward(list(operands[:known]), list(operands[known:]))
+def _evaluated(*operands, known, halves, types):
+    return halves.tangent(list(operands[:known]), list(operands[known:]))
 
 
 def _types(*operands, known, halves, types):
@@ -129,34 +130,38 @@ def _jvp(operands, moves, *, known, halves, types):
         parts.append(bind(*operands[:known], *map(ad.instantiate_zeros, moves[known:])))
     moving = [n for n in range(known) if type(moves[n]) is not ad.Zero]
     if moving:
-        forward = partial(halves.forward, tangents=list(operands[known:]))
-        parts.append(_tangent_of(forward, operands[:known], moving, [moves[n] for n in moving]))
-    return out, [sum(tangents) for tangents in zip(*parts, strict=True)]
+
+        def tangent(values):
+            return halves.tangent(values, list(operands[known:]))
+
+        parts.append(_tangent_of(tangent, operands[:known], moving, [moves[n] for n in moving]))
+    return out, [reduce(jnp.add, tangents) for tangents in zip(*parts, strict=True)]
 
 
 def _transpose(cotangents, *operands, known, halves, types):
-    gradients = halves.backward(list(operands[:known]), [ad.instantiate_zeros(ct) for ct in cotangents])
+    gradients = halves.transpose(list(operands[:known]), [ad.instantiate_zeros(ct) for ct in cotangents])
     wanted = map(ad.is_undefined_primal, operands[known:])
     return [None] * known + [g if is_wanted else None for g, is_wanted in zip(gradients, wanted, strict=True)]
 
 
-def _batched(operands, axes, *, known, halves, types):
+def _batched(axis, operands, axes, *, known, halves, types):
     """Both halves under `jax.vmap`. Every tangent gets the axis, so that the sum over it, on the way back, is JAX's."""
-    (size,) = {operand.shape[axis] for operand, axis in zip(operands, axes, strict=True) if axis is not None}
+    if all(at is None for at in axes):
+        return tangent_p.bind(*operands, known=known, halves=halves, types=types), [None] * len(types)
     tangents = [
-        jnp.broadcast_to(operand, (size, *operand.shape)) if axis is None else jnp.moveaxis(operand, axis, 0)
-        for operand, axis in zip(operands[known:], axes[known:], strict=True)
+        jnp.broadcast_to(operand, (axis.size, *operand.shape)) if at is None else jnp.moveaxis(operand, at, 0)
+        for operand, at in zip(operands[known:], axes[known:], strict=True)
     ]
-    halves = Halves(*(jax.vmap(half, in_axes=(list(axes[:known]), 0)) for half in halves))
-    known_and_tangents = list(operands[:known]), tangents
-    types = tuple(jax.make_jaxpr(halves.forward)(*known_and_tangents).out_avals)
+    names = {"axis_size": axis.size, "axis_name": axis.name, "spmd_axis_name": axis.spmd_name}
+    halves = Halves(*(jax.vmap(half, in_axes=(list(axes[:known]), 0), **names) for half in halves))
+    types = tuple(type_.update(shape=(axis.size, *type_.shape)) for type_ in types)
     out = tangent_p.bind(*operands[:known], *tangents, known=known, halves=halves, types=types)
     return out, [0] * len(out)
 
 
-tangent_p.def_impl(_forward)
+tangent_p.def_impl(_evaluated)
 tangent_p.def_abstract_eval(_types)
 ad.primitive_jvps[tangent_p] = _jvp
 ad.primitive_transposes[tangent_p] = _transpose
-batching.primitive_batchers[tangent_p] = _batched
-mlir.register_lowering(tangent_p, mlir.lower_fun(_forward, multiple_results=True))
+batching.fancy_primitive_batchers[tangent_p] = _batched  # told the axis, which may have a name
+mlir.register_lowering(tangent_p, mlir.lower_fun(_evaluated, multiple_results=True))

@@ -4,7 +4,7 @@ Whatever has a backward pass of its own is a `HandDerived`. "auto" is its forwar
 all the way down; "manual" is the same function inside `jax.custom_vjp` with the hand-derived rule.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -50,20 +50,23 @@ class HandDerived:
 
     def __call__(self, *args: Any, vjp: str) -> Any:
         check_vjp(vjp)
-        return self.manual(*_equally_varying(args)) if vjp == "manual" else self.auto(*args)
+        return (self.manual if vjp == "manual" else self.auto)(*_equally_varying(args))
 
 
 def _equally_varying(args):
     """Inside `jax.shard_map`, what is the same on every device, weights mostly, as what differs there: the sum of its
     gradient over the devices is then JAX's."""
-    axes = frozenset().union(*map(_varying_over, jax.tree.leaves(args)))
-
-    def vary(leaf):
-        missing = tuple(axes - _varying_over(leaf))
-        return lax.pcast(leaf, missing, to="varying") if missing and isinstance(leaf, jax.Array) else leaf
-
-    return jax.tree.map(vary, args) if axes else args
+    axes = varying_over(args)
+    return jax.tree.map(lambda leaf: varying(leaf, axes), args) if axes else args
 
 
-def _varying_over(leaf):
-    return jax.typeof(leaf).manual_axis_type.varying if isinstance(leaf, jax.Array) else frozenset()
+def varying_over(tree: Any) -> frozenset[str]:
+    """The axes of a mesh, inside `jax.shard_map`, along which some leaf may differ."""
+    arrays = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
+    return frozenset().union(*(jax.typeof(array).manual_axis_type.varying for array in arrays))
+
+
+def varying(leaf: Any, axes: Iterable[str]) -> Any:
+    """An array as one that may differ along these axes; anything else as it is."""
+    missing = tuple(frozenset(axes) - varying_over(leaf))
+    return lax.pcast(leaf, missing, to="varying") if missing and isinstance(leaf, jax.Array) else leaf

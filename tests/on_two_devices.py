@@ -1,4 +1,4 @@
-"""A batch cut over two CPU devices by `jax.shard_map`: prints the errors against the whole batch, and auto, on one.
+"""A batch cut over two CPU devices by `jax.shard_map`, against the whole batch on one: prints what agrees.
 
 Run by test_transforms.py in a process of its own, for the number of devices is fixed when JAX begins.
 """
@@ -53,9 +53,31 @@ def check(cell, options):
         gradient = jax.grad(lambda *floats: cost(*floats, *integers), (0, 1))
         return jax.jit(lambda *floats: (gradient(*floats), jax.jvp(gradient, floats, floats)[1]))(*floats)
 
+    @partial(jax.shard_map, mesh=mesh, in_specs=(P(), P(None, "batch")), out_specs=(P(None, "batch"), P(None, "batch")))
+    def without_a_state(params, xs):
+        return tuple(jbptt.unroll(cell, params["cell"], xs, vjp=vjp)[1] for vjp in ("manual", "auto"))
+
+    manual, auto = jax.jit(without_a_state)(*floats)
+    assert_close(manual, auto, note="without a state")
     expected = derivatives(partial(cost, vjp="auto"))
     assert_close(derivatives(sharded), expected, note="shard_map in the gradient")
     assert_close(jax.jit(gradients_within)(*floats, *integers), expected[0], note="the gradient in shard_map")
+
+
+def check_scan():
+    """A weight that is the same on every device, met by what is not."""
+    key = jax.random.key(0)
+    w, xs = jax.random.normal(key, (8, 8)), jax.random.normal(key, (T, 2, 8))
+    mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
+
+    def gradient(scan):
+        @partial(jax.shard_map, mesh=mesh, in_specs=(P(), P(None, "batch")), out_specs=P(None, "batch"))
+        def run(w, xs):
+            return scan(lambda h, x: 2 * (jnp.tanh(h @ w + x),), xs[0], xs)[1]
+
+        return jax.jit(jax.grad(lambda w, xs: jnp.sum(run(w, xs) ** 2), (0, 1)))(w, xs)
+
+    assert_close(gradient(jbptt.scan), gradient(lax.scan), note="scan")
 
 
 if __name__ == "__main__":
@@ -63,3 +85,5 @@ if __name__ == "__main__":
     for name, run in RUNS.items():
         check(*run)
         print(name)
+    check_scan()
+    print("scan")

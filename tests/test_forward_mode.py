@@ -15,7 +15,6 @@ from helpers import (
     twins,
 )
 from jax import lax
-from test_structure import equations
 
 import jbptt
 from jbptt import hand_derived
@@ -70,6 +69,9 @@ def other_products(run, values):
     def directional(values):
         return jax.jvp(cost, (values,), (tangents,))[1]
 
+    def vmapped_directional(values):
+        return jax.vmap(lambda t: jax.jvp(cost, (values,), (t,))[1])([jnp.stack([t, 2 * t]) for t in tangents])
+
     def gauss_newton(values):
         _, vjp = jax.vjp(run, values)
         return vjp(jax.jvp(run, (values,), (tangents,))[1])
@@ -86,6 +88,8 @@ def other_products(run, values):
             (jnp.stack([values[0], 2 * values[0]]),),
             (jnp.stack([tangents[0], tangents[0]]),),
         )[1],
+        "forward over vmapped forward": jax.jvp(vmapped_directional, (values,), (tangents,))[1],
+        "reverse over vmapped forward": jax.grad(lambda values: jnp.sum(vmapped_directional(values) ** 2))(values),
         "of jax.checkpoint": jax.jvp(jax.grad(jax.checkpoint(cost)), (values,), (tangents,))[1],
     }
 
@@ -115,15 +119,25 @@ def test_without_jit(name):
     assert_close(jax.jvp(manual, (values,), (tangents,)), jax.jvp(auto, (values,), (tangents,)))
 
 
-@pytest.mark.parametrize("derivative", [jax.jacfwd, jax.jacrev, jax.hessian])
-def test_whole_matrices(derivative):
+def twice(first, second):
+    return lambda fn: second(first(fn))
+
+
+FIRST = (jax.jacfwd, jax.jacrev)
+SECOND = {f"{b.__name__} of {a.__name__}": twice(a, b) for a in FIRST for b in FIRST}
+MATRICES = {matrix.__name__: matrix for matrix in FIRST} | SECOND
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_whole_matrices(name):
     """By b of a GRU: the Jacobian of every h, and the Hessian of a cost."""
+    derivative = MATRICES[name]
     manual, auto, (params, *others) = twins(ROWS_BY_NAME["gru"], SMALL)
 
     def matrix(fn):
         def run(b):
             hs = fn(params | {"b": b}, *others)[1]
-            return curved(lambda values: values)([hs]) if derivative is jax.hessian else hs
+            return curved(lambda values: values)([hs]) if name in SECOND else hs
 
         return quick_jit(derivative(run))(params["b"])
 
@@ -187,18 +201,8 @@ def test_a_wrong_way_back_is_not_the_transpose(monkeypatch):
     assert adjoint_error(manual, args) > 1e-3
 
 
-def test_forward_mode_of_a_gradient_by_hand_is_a_program_of_the_same_size_for_every_length():
-    def size(T):
-        manual, _, args = twins(ROWS_BY_NAME["gru"], SMALL._replace(T=T))
-        run, values = of_floats(manual, args)
-        jaxpr = jax.make_jaxpr(lambda v: jax.jvp(jax.grad(curved(run)), (v,), (v,)))(values).jaxpr
-        return sum(1 for _ in equations(jaxpr))
-
-    assert size(3) == size(30)
-
-
-def test_memory_of_the_gradient_is_that_of_the_custom_vjp_alone(monkeypatch):
-    """What forward mode needs beside is not compiled where it is not asked for, but for one [B, H] of zeros."""
+def test_the_gradient_needs_the_memory_of_the_custom_vjp_alone(monkeypatch):
+    """But for one [B, H] of zeros."""
     params = jbptt.lstm.init(jax.random.key(0), 16, 32)
     xs = jnp.zeros((50, 4, 16), jnp.float32)
 
@@ -208,4 +212,4 @@ def test_memory_of_the_gradient_is_that_of_the_custom_vjp_alone(monkeypatch):
 
     with_forward_mode = temporaries()
     monkeypatch.setattr(bptt.recur, "manual", bptt.recur.manual.fun)
-    assert with_forward_mode - temporaries() <= 4 * 32 * 4
+    assert abs(with_forward_mode - temporaries()) <= 4 * 32 * 4

@@ -111,7 +111,7 @@ BAD = {
     ),
     "too many states": (r"states must be one", lambda: jbptt.stack(LAYERS, PARAMS, XS, [None] * 4)),
     "dropout of 1": (r"dropout must be", lambda: jbptt.stack(LAYERS, PARAMS, XS, dropout=1.0, key=KEY)),
-    "a key without dropout": (r"leave it out, or give a rate", lambda: jbptt.stack(LAYERS, PARAMS, XS, key=KEY)),
+    "no layers": (r"at least one cell", lambda: jbptt.stack([], [], XS)),
     "a dict for a pair": (r"params must be a pair", lambda: jbptt.bidirectional(BOTH, {}, XS)),
     "reverse of both": (r"leave it out", lambda: jbptt.stack(LAYERS, PARAMS, XS, reverse=True)),
     "resets of True": (r"resets must have shape", lambda: jbptt.bidirectional(BOTH, OF_BOTH, XS, resets=True)),

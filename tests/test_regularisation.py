@@ -98,6 +98,14 @@ def test_the_key_decides_and_without_one_there_is_no_dropout():
     assert_close(dropped(), run(), tolerance=0)
 
 
+def test_a_key_that_nothing_is_drawn_with_is_of_no_matter():
+    params, xs, state = arguments("lstm")
+    run = partial(jbptt.unroll, jbptt.lstm, params, xs, state)
+    assert_close(run(zoneout=jbptt.LSTMState(0.0, 0.0), recurrent_dropout=0.0, key=KEY), run(), tolerance=0)
+    legacy = jax.random.PRNGKey(11)
+    assert_close(run(zoneout=0.5, key=legacy), run(zoneout=0.5, key=KEY), tolerance=0)
+
+
 def test_a_mask_for_every_sequence_and_its_mean_is_1():
     mask = np.asarray(dropout_mask(KEY, 0.25, (400, 250), jnp.float32))
     np.testing.assert_allclose(np.mean(mask == 0), 0.25, atol=0.006)  # 10⁵ draws: 0.0014 is one deviation
@@ -112,27 +120,35 @@ def test_layers_and_directions_draw_for_themselves():
     run = partial(jbptt.stack, layers, **rates, key=KEY)
     assert_gradients_match(run, partial(run, vjp="auto"), (params, xs))
     assert np.any(run(params, xs)[1] != partial(run, key=jax.random.key(1))(params, xs)[1])
-    same = (params[1][0], params[1][0])
-    _, hs = jbptt.bidirectional(layers[1], same, jnp.zeros((1, 1, SIZES.H)), zoneout=0.5, key=KEY)
-    ones = jbptt.LSTMState(*[jnp.ones((1, SIZES.H))] * 2)
-    _, hs = jbptt.bidirectional(layers[1], same, jnp.zeros((1, 1, SIZES.H)), (ones, ones), zoneout=0.5, key=KEY)
-    assert np.any(hs[..., : SIZES.H] != hs[..., SIZES.H :])
+    one_step = jnp.zeros((1, 1, SIZES.H))
+    both = jbptt.Bidirectional(jbptt.rnn, jbptt.rnn)
+    square = jbptt.rnn.init(KEY, SIZES.H, SIZES.H, jnp.float64)
+    ones = jbptt.RNNState(jnp.ones((1, SIZES.H)))
+    _, hs = jbptt.bidirectional(both, (square, square), one_step, (ones, ones), zoneout=0.5, key=KEY)
+    assert np.any(hs[..., : SIZES.H] != hs[..., SIZES.H :]), "the directions"
+    states, _ = jbptt.stack([jbptt.rnn] * 2, [square] * 2, one_step, [ones, ones], zoneout=0.5, key=KEY)
+    lower, upper = (np.asarray(state.h) == 1 for state in states)
+    assert np.any(lower != upper), "the layers"
 
 
-def test_masked_steps_past_the_end_are_not_zoned():
-    """NaN there touches nothing, though 0 · NaN is NaN."""
-    params, xs, state = arguments("lstm")
-    past = np.arange(SIZES.T)[:, None] >= LENGTHS
+@pytest.mark.parametrize("key", [KEY, None], ids=["drawn", "mean"])
+def test_padding_is_not_zoned(key):
+    """Where the cell makes NaN of padding, its zeros, and where its h stays: neither value nor gradient has any."""
+    inverse = jbptt.Activation("inverse", lambda z: z / jnp.abs(z), lambda a: a - a)  # 0/0 at z = 0
+    cell = jbptt.rnn_cell(inverse, bias=False)
+    params, xs, _ = arguments("rnn_nobias")
+    run = partial(jbptt.unroll, cell, params, zoneout=RATE, key=key)
+    lengths = np.array([2, 0, 5])
 
-    def gradients(filler, key):
-        def cost(params, xs, state):
-            options = {"zoneout": RATE, "recurrent_dropout": RATE, "key": key, "lengths": LENGTHS}
-            return jnp.sum(jbptt.unroll(jbptt.lstm, params, xs, state, **options)[1] ** 2)
+    def cost(xs, state):
+        final, hs = run(xs, state, lengths=lengths)
+        return jnp.sum(hs**2) + jnp.sum(final.h**2), final
 
-        return jax.grad(cost, (0, 1, 2))(params, jnp.where(past[..., None], filler, xs), state)
-
-    for key in (KEY, None):
-        assert_close(gradients(jnp.nan, key), gradients(0.0, key), tolerance=0)
+    nothing = cell.initial_state(params, (SIZES.B,))  # so that z = x U, 0 in the padding of the sequence of length 0
+    gradients, final = jax.grad(cost, (0, 1), has_aux=True)(xs, nothing)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((gradients, final)))
+    assert_close(final.h[0], run(xs[:2], nothing)[0].h[0] if key is None else final.h[0])
+    assert not np.any(final.h[1])
 
 
 MUTANTS = {
@@ -171,14 +187,17 @@ def call(cell=jbptt.lstm, **options):
         (ValueError, r"zoneout must be at least 0 and below 1, got 1.5", lambda: call(zoneout=1.5)),
         (ValueError, r"recurrent_dropout must be at least 0", lambda: call(recurrent_dropout=-0.1)),
         (TypeError, r"recurrent_dropout must be a number", lambda: call(recurrent_dropout="a half", key=KEY)),
-        (TypeError, r"zoneout must be a number, or a LSTMState", lambda: call(zoneout=jbptt.GRUState(0.1))),
+        (TypeError, r"zoneout must be a number, or LSTMState", lambda: call(zoneout=jbptt.GRUState(0.1))),
         (ValueError, r"zoneout\.c must be", lambda: call(zoneout=jbptt.LSTMState(0.1, 2.0))),
         (
             ValueError,
             r"zoneout\.t must be 0, for it is the rate of integers",
             lambda: call(jbptt.clockwork, zoneout=jbptt.ClockworkState(0.1, 0.1)),
         ),
-        (ValueError, r"key is what dropout and zoneout are drawn with", lambda: call(key=KEY)),
+        (TypeError, r"zoneout must be a number, or LSTMState\(...\) of them, got \[0.1\]", lambda: call(zoneout=[0.1])),
+        (TypeError, r"key must be a JAX key", lambda: call(zoneout=0.1, key=0)),
+        (TypeError, r"key must be a JAX key", lambda: call(zoneout=0.1, key=np.array([0, 1]))),
+        (ValueError, r"key must be one key", lambda: call(zoneout=0.1, key=jax.random.split(KEY))),
         (
             ValueError,
             r"recurrent_dropout must be 0 for lstm_depth_gated",

@@ -2,8 +2,10 @@
 
 import math
 import time
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from benchmarks.measuring.runners import Runner
@@ -45,6 +47,19 @@ def interleave(
                 runners[name].measure(mode, 1)
             turns[name].append(runners[name].measure(mode, calls[name]))
     return {name: _times(turns[name], calls[name]) for name in runners}
+
+
+def in_turns(programs: dict[Any, Callable[[], Any]], rounds: int) -> dict[Any, dict[str, float]]:
+    """{"q1", "ms", "q3"} of each compiled program, milliseconds a call: one call a round, in an order drawn anew."""
+    ms = {name: [] for name in programs}
+    names, rng = list(programs), np.random.default_rng(0)
+    for _ in range(rounds + 1):
+        for number in rng.permutation(len(names)):
+            start = time.perf_counter()
+            jax.block_until_ready(programs[names[number]]())
+            ms[names[number]].append((time.perf_counter() - start) * 1e3)
+    quartiles = {name: np.quantile(times[1:], [0.25, 0.5, 0.75]) for name, times in ms.items()}
+    return {name: dict(zip(("q1", "ms", "q3"), map(float, values), strict=True)) for name, values in quartiles.items()}
 
 
 def _calls(runner, mode):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jbptt import checks
 from jbptt.cells.cell import Cell, Params, State, features_of_h
-from jbptt.recurrence.regularisation import check_drawn, dropout_mask
+from jbptt.recurrence.regularisation import check_key, dropout_mask
 from jbptt.recurrence.unrolling import check_cell, checked_lengths, checked_resets, steps_within, unroll
 
 
@@ -57,6 +57,7 @@ def bidirectional(
         if value is not None and not (isinstance(value, (tuple, list)) and len(value) == 2):
             raise ValueError(f"{name} must be a pair, (forward's, backward's), got {type(value).__name__}")
     starts = (None, None) if state is None else state
+    check_key(key)
     keys = (None, None) if key is None else jax.random.split(key)
     forward = options | {"lengths": lengths, "key": keys[0]}
     backward = options | {"lengths": lengths, "key": keys[1], "reverse": True}
@@ -119,8 +120,7 @@ def stack(
         if value is not None and len(value) != len(layers):
             raise ValueError(f"{name} must be one for each of {len(layers)} layers, got {len(value)}")
     checks.rate("dropout", dropout)
-    within = [options.get("recurrent_dropout", 0.0), options.get("zoneout", 0.0)]
-    check_drawn(key, dropout, *within)
+    check_key(key)
     states = [None] * len(layers) if states is None else states
     reset_states = [None] * len(layers) if reset_states is None else reset_states
     ends, hs = [], xs
@@ -131,8 +131,7 @@ def stack(
             key_between, key_within = jax.random.split(jax.random.fold_in(key, number))
             if number > 0 and dropout > 0:
                 hs = hs * dropout_mask(key_between, dropout, hs.shape, hs.dtype)
-            if any(within):
-                options["key"] = key_within
+            options["key"] = key_within
         run = bidirectional if isinstance(layer, Bidirectional) else unroll
         end, hs = run(layer, of_layer, hs, state, reset_state=reset_state, **options)
         ends.append(end)
@@ -142,6 +141,8 @@ def stack(
 def _check_layers(layers):
     if not isinstance(layers, (list, tuple)) or isinstance(layers, (Cell, Bidirectional)):
         raise TypeError(f"layers must be a list of cells and Bidirectionals, got {type(layers).__name__}")
+    if not layers:
+        raise ValueError("layers must be at least one cell or Bidirectional, got none")
 
 
 def _cells(layer):

@@ -10,7 +10,6 @@ JAX's own.
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +18,7 @@ from jax import lax
 from jax.extend import core
 
 from jbptt.feedforward.layer import weight_gradient
-from jbptt.hand_derived import HandDerived
+from jbptt.hand_derived import HandDerived, varying, varying_over
 from jbptt.recurrence.marks import without_integers
 
 INLINED = ("jit", "pjit")
@@ -38,7 +37,7 @@ def scan(
     itself.
     """
     options = Options(length, reverse, unroll)
-    last, _ = jax.eval_shape(partial(lax.scan, f, **options._asdict()), init, xs)  # raises what lax.scan raises
+    last, _ = jax.eval_shape(lambda: lax.scan(f, init, xs, **options._asdict()))  # raises what lax.scan raises
     init = jax.tree.map(lambda leaf, of: jnp.asarray(leaf, of.dtype), init, last)
     x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), xs)
     closed, shapes = jax.make_jaxpr(f, return_shape=True)(init, x)
@@ -163,6 +162,8 @@ def _walk(jaxpr, values, on_product):
         if eqn.primitive.name in INLINED:
             closed = eqn.params["jaxpr"]
             outs = _walk(closed.jaxpr, [*[Value(c, True) for c in closed.consts], *ins], on_product)
+        elif eqn.primitive.name == "pvary":  # recorded of weights that were the same on every device
+            outs = [Value(varying(array, eqn.params["axes"]), known) for array, known in ins]
         elif (product := _product(eqn, ins)) is not None:
             a, w = (ins[0], ins[1]) if product.is_right else (ins[1], ins[0])
             outs = [Value(on_product(product, eqn, a.value, w.value), False)]
@@ -210,7 +211,8 @@ def _scan(body, options, consts, init, xs):
 
 def _scan_fwd(body, options, consts, init, xs):
     T = options.length if xs is None or not jax.tree.leaves(xs) else jax.tree.leaves(xs)[0].shape[0]
-    taps = [jnp.zeros((T, *product.z.shape), product.z.dtype) for product in body.products]
+    axes = varying_over((consts, init, xs))  # each device's taps are its own: their cotangents are not to be summed
+    taps = [varying(jnp.zeros((T, *product.z.shape), product.z.dtype), axes) for product in body.products]
     weights = body.weights(consts)
 
     def tapped(consts, init, xs, taps):

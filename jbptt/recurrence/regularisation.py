@@ -6,6 +6,7 @@
 T time, B batch (any number of batch axes, none included), H units.
 """
 
+from numbers import Real
 from typing import Any
 
 import jax
@@ -14,10 +15,16 @@ import jax.numpy as jnp
 from jbptt import checks
 
 
-def check_drawn(key: jax.Array | None, *rates: Any) -> None:
-    """Raises ValueError for a key where every rate is 0."""
-    if key is not None and not any(rates):
-        raise ValueError("key is what dropout and zoneout are drawn with: leave it out, or give a rate above 0")
+def check_key(key: Any) -> None:
+    """Raises TypeError or ValueError unless `key` is None or one of JAX's keys, `jax.random.key`'s or a legacy one."""
+    if key is None:
+        return
+    dtype = getattr(key, "dtype", None)
+    is_typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if not is_typed and dtype != jnp.uint32:
+        raise TypeError(f"key must be a JAX key, as jax.random.key(0) makes it, got {dtype or type(key).__name__}")
+    if key.ndim != (0 if is_typed else 1):
+        raise ValueError(f"key must be one key, got keys of shape {list(key.shape)}")
 
 
 def dropout_mask(key: jax.Array, rate: float, shape: tuple[int, ...], dtype: Any) -> jax.Array:
@@ -28,12 +35,12 @@ def dropout_mask(key: jax.Array, rate: float, shape: tuple[int, ...], dtype: Any
 def zoneout_rates(zoneout: Any, state: Any) -> list[float]:
     """A rate for every leaf of the state, 0 for those of integers. Raises ValueError or TypeError for what is none."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
-    if not isinstance(zoneout, tuple):
+    if isinstance(zoneout, Real):
         checks.rate("zoneout", zoneout)
         return [zoneout if jnp.issubdtype(leaf.dtype, jnp.floating) else 0.0 for _, leaf in leaves]
     rates, structure = jax.tree.flatten(zoneout)
     if structure != jax.tree.structure(state):
-        raise TypeError(f"zoneout must be a number, or a {type(state).__name__} of them, got {type(zoneout).__name__}")
+        raise TypeError(f"zoneout must be a number, or {type(state).__name__}(...) of them, got {zoneout!r}")
     for rate, (path, leaf) in zip(rates, leaves, strict=True):
         name = "zoneout" + jax.tree_util.keystr(path)
         checks.rate(name, rate)

@@ -17,7 +17,7 @@ from jbptt.recurrence.bptt import recur
 from jbptt.recurrence.checkpointing import recur_checkpointed
 from jbptt.recurrence.forward import Direction, Sequence
 from jbptt.recurrence.marks import Marks
-from jbptt.recurrence.regularisation import check_drawn, dropout_mask, stays, zoneout_rates
+from jbptt.recurrence.regularisation import check_key, dropout_mask, stays, zoneout_rates
 
 
 def unroll(
@@ -52,7 +52,7 @@ def unroll(
     - `truncate`: truncated backpropagation through time: no gradient goes from step n·k to the step before it, n ≥ 1
       (counted from the first step taken).
     - `checkpoint`: keep only the state of every k-th step for the way back, and run each k steps again there; "sqrt" is
-      k = √T, which needs the least memory.
+      k = √T, which needs about the least memory.
     - `recurrent_dropout`: the part of the units that the recurrent product does not see, the same at every step of a
       sequence, the others being divided by 1 − recurrent_dropout (Gal and Ghahramani 2016).
     - `zoneout`: the part of the state that stays what it was, drawn anew at every step (Krueger 2017); or a state of
@@ -62,8 +62,8 @@ def unroll(
     - `vjp`: "manual", hand-derived backpropagation through time; "auto", `jax.grad`'s of the same forward.
 
     Returns (state after the last step, every h [T, B, H]), of the params' dtype. Raises ValueError for an unknown
-    `vjp`, for lengths out of range (clipped where they are traced), for rates not at least 0 and below 1, a key without
-    a rate, recurrent dropout of a cell that has none, and for shapes or a state's structure that do not fit, TypeError
+    `vjp`, for lengths out of range (clipped where they are traced), for rates not at least 0 and below 1, for
+    recurrent dropout of a cell that has none, and for shapes or a state's structure that do not fit, TypeError
     for integers or mixed dtypes.
     """
     check_cell(cell)
@@ -107,7 +107,7 @@ def _drawn(cell, params, state, T, recurrent_dropout, zoneout, key):
     """(params, with a mask of h where there is dropout; what stays at each step)."""
     checks.rate("recurrent_dropout", recurrent_dropout)
     rates = zoneout_rates(zoneout, state)
-    check_drawn(key, recurrent_dropout, *rates)
+    check_key(key)
     if recurrent_dropout and not cell.masks_h:
         raise ValueError(f"recurrent_dropout must be 0 for {cell.name}, which has none, got {recurrent_dropout}")
     key_dropout, key_zoneout = (None, None) if key is None else jax.random.split(key)
