@@ -49,6 +49,12 @@ from jbptt.feedforward.losses import (
     softmax_cross_entropy as softmax_cross_entropy,
 )
 from jbptt.feedforward.perceptron import mlp as mlp, mlp_init as mlp_init
+from jbptt.networks.decoding import (
+    Decoded as Decoded,
+    beam_search as beam_search,
+    greedy as greedy,
+    sampled as sampled,
+)
 from jbptt.networks.layers import (
     Bidirectional as Bidirectional,
     bidirectional as bidirectional,
@@ -57,5 +63,11 @@ from jbptt.networks.layers import (
 )
 from jbptt.networks.lecture import mimo as mimo, miso as miso, network_init as network_init, simo as simo, siso as siso
 from jbptt.networks.memory import with_memory as with_memory
+from jbptt.networks.seq2seq import (
+    Seq2Seq as Seq2Seq,
+    decoder_of as decoder_of,
+    seq2seq as seq2seq,
+    seq2seq_init as seq2seq_init,
+)
 from jbptt.recurrence.deferred import scan as scan
 from jbptt.recurrence.unrolling import unroll as unroll

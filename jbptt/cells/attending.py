@@ -135,6 +135,7 @@ def _bahdanau_cell(inner, memory_size, attention_size):
         step_vjp=step_vjp,
         weight_vjp=weight_vjp,
         reference="Bahdanau 2015",
+        attends=True,
     )
 
 
@@ -225,6 +226,7 @@ def _luong_cell(inner, score_name, memory_size, attention_size):
         step_vjp=step_vjp,
         weight_vjp=weight_vjp,
         reference="Luong 2015",
+        attends=True,
     )
 
 

@@ -57,6 +57,7 @@ class Cell(NamedTuple):
       entries of `params` that `step` uses. `deltas` is every step's δ, stacked.
     - `reference`: where its equations come from.
     - `masks_h`: whether its recurrent product is of `masked(params, h)`, so that it can have recurrent dropout.
+    - `attends`: whether a memory is to be made a part of its parameters before it steps.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Cell(NamedTuple):
     weight_vjp: Callable[[Params, Kept, Any], Params]
     reference: str = ""
     masks_h: bool = False
+    attends: bool = False
 
 
 def masked(params: Params, h: jax.Array) -> jax.Array:

@@ -1,0 +1,112 @@
+"""Writing a sequence with a model that says what comes next: the likeliest token, a drawn one, or the best of several
+beams.
+
+T steps at most, B batch, W beams, V tokens.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Next = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
+"""next(state, tokens [...]) -> (state, logits [..., V]): one step; the state's leaves have the tokens' batch axes."""
+
+
+class Decoded(NamedTuple):
+    """- `tokens` [T, B]: int32; `end` from a sequence's end on.
+    - `lengths` [B]: how many tokens come before the end; T where there is none.
+    - `scores` [B]: the logarithm of the sequence's probability, its end included.
+    """
+
+    tokens: jax.Array
+    lengths: jax.Array
+    scores: jax.Array
+
+
+def greedy(next: Next, state: Any, start: jax.Array, *, end: int, steps: int) -> Decoded:
+    """The likeliest token, step by step.
+
+    - `next`, `state`: the model, and its state before the first step.
+    - `start` [B]: the token before the first, int32.
+    - `end`: the token that ends a sequence.
+    - `steps`: T, known before tracing.
+    """
+    return _one_by_one(next, state, start, end, jnp.arange(steps), lambda _, logits: jnp.argmax(logits, axis=-1))
+
+
+def sampled(
+    next: Next, state: Any, start: jax.Array, key: jax.Array, *, end: int, steps: int, temperature: float = 1.0
+) -> Decoded:
+    """A token drawn at every step, with the probabilities softmax(logits / temperature). Others as in `greedy`."""
+
+    def choose(key, logits):
+        return jax.random.categorical(key, logits / jnp.asarray(temperature, logits.dtype))
+
+    return _one_by_one(next, state, start, end, jax.random.split(key, steps), choose)
+
+
+def _one_by_one(next, state, start, end, each, choose):
+    def step(carry, given):
+        state, token, ended, score = carry
+        state, logits = next(state, token)
+        token = jnp.where(ended, end, choose(given, logits)).astype(jnp.int32)
+        gain = jnp.take_along_axis(jax.nn.log_softmax(logits), token[..., None], axis=-1)[..., 0]
+        return (state, token, ended | (token == end), jnp.where(ended, score, score + gain)), token
+
+    nothing = jnp.zeros(start.shape, jax.eval_shape(next, state, start)[1].dtype)
+    carry = state, start.astype(jnp.int32), jnp.zeros(start.shape, bool), nothing
+    (_, _, _, scores), tokens = lax.scan(step, carry, each)
+    return Decoded(tokens, _lengths(tokens, end), scores)
+
+
+def beam_search(
+    next: Next, state: Any, start: jax.Array, *, end: int, steps: int, width: int, length_penalty: float = 1.0
+) -> Decoded:
+    """The best of W sequences that are kept at every step, B at once.
+
+    - `start` [B], `state` with leaves [B, ...]; `next` is called with tokens [B, W] and leaves [B, W, ...].
+    - `width`: W. With 1 it is `greedy`.
+    - `length_penalty`: of what is kept to the end the best is that with the largest score / (length + 1)^penalty, the
+      end counted; 0 compares probabilities, which favours short ones (Wu 2016).
+
+    Others as in `greedy`.
+    """
+    B = start.shape[0]
+    state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:, None], (B, width, *leaf.shape[1:])), state)
+    token = jnp.broadcast_to(start[:, None], (B, width)).astype(jnp.int32)
+    dtype = jax.eval_shape(next, state, token)[1].dtype
+    score = jnp.full((B, width), -jnp.inf, dtype).at[:, 0].set(0)  # one beam to begin with
+
+    def step(carry, t):
+        state, token, ended, score, written = carry
+        state, logits = next(state, token)
+        V = logits.shape[-1]
+        only_end = jnp.where(jnp.arange(V) == end, 0.0, -jnp.inf).astype(dtype)
+        gains = jnp.where(ended[..., None], only_end[None, None], jax.nn.log_softmax(logits))  # [B, W, V]
+        score, best = lax.top_k((score[..., None] + gains).reshape(B, width * V), width)
+        beam, token = best // V, (best % V).astype(jnp.int32)
+
+        def of_beam(leaf):
+            return jnp.take_along_axis(leaf, beam.reshape(B, width, *[1] * (leaf.ndim - 2)), axis=1)
+
+        state, ended, written = jax.tree.map(of_beam, (state, ended, written))
+        return (state, token, ended | (token == end), score, written.at[:, :, t].set(token)), None
+
+    written = jnp.full((B, width, steps), end, jnp.int32)
+    carry = state, token, jnp.zeros((B, width), bool), score, written
+    (_, _, _, score, written), _ = lax.scan(step, carry, jnp.arange(steps))
+    tokens = jnp.moveaxis(written, -1, 0)  # [T, B, W]
+    lengths = _lengths(tokens, end)
+    best = jnp.argmax(score / (lengths + 1).astype(dtype) ** length_penalty, axis=-1)
+
+    def of_best(array):  # [..., B, W] -> [..., B]
+        return jnp.take_along_axis(array, jnp.broadcast_to(best, array.shape[:-1])[..., None], axis=-1)[..., 0]
+
+    return Decoded(of_best(tokens), of_best(lengths), of_best(score))
+
+
+def _lengths(tokens, end):
+    return jnp.sum(jnp.cumsum(tokens == end, axis=0) == 0, axis=0, dtype=jnp.int32)

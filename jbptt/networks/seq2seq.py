@@ -1,0 +1,165 @@
+"""Sequence to sequence (Sutskever 2014, Cho 2014): an encoder reads the source, and a decoder that starts from its last
+states writes the target. Where the decoder's top layer is a cell with attention, it looks back at what the encoder made
+of every position (Bahdanau 2015, Luong 2015).
+
+S steps of the source, T of the target, B batch (any number of batch axes, none included), D embedding, V tokens.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jbptt import checks
+from jbptt.cells.cell import Cell, Params, features_of_h
+from jbptt.feedforward.layer import dense
+from jbptt.feedforward.perceptron import mlp_init
+from jbptt.networks.decoding import Next
+from jbptt.networks.layers import Layer, stack, stack_init
+from jbptt.networks.memory import with_memory
+
+HANDED_ON = ("h", "c")
+"""The fields in which an encoder's summary is handed on, where the decoder's state is not like the encoder's."""
+
+
+class Seq2Seq(NamedTuple):
+    """- `encoder`: layers, cells and `Bidirectional`s.
+    - `decoder`: as many cells; the last may be a `bahdanau_cell` or a `luong_cell`.
+    """
+
+    encoder: tuple[Layer, ...]
+    decoder: tuple[Cell, ...]
+
+
+def seq2seq_init(
+    key: jax.Array, model: Seq2Seq, source_size: int, target_size: int, hidden_size: int, dtype=jnp.float32
+) -> Params:
+    """Random parameters: embeddings of `source_size` and `target_size` tokens and every layer, `hidden_size` wide.
+
+    A decoder's layer starts from the last state of the encoder's layer beside it: the same where the two are alike,
+    else tanh of a dense layer, a "bridge", of all that state. Raises ValueError unless there are as many layers of both.
+    """
+    if not isinstance(model, Seq2Seq):
+        raise TypeError(f"model must be a jbptt.Seq2Seq(encoder, decoder), got {type(model).__name__}")
+    if len(model.encoder) != len(model.decoder):
+        raise ValueError(f"decoder must have as many layers as encoder, {len(model.encoder)}, got {len(model.decoder)}")
+    checks.size("source_size", source_size)
+    checks.size("target_size", target_size)
+    keys = jax.random.split(key, 6)
+    encoder = stack_init(keys[0], model.encoder, hidden_size, hidden_size, dtype)
+    decoder = stack_init(keys[1], model.decoder, hidden_size, hidden_size, dtype)
+    xs = jnp.zeros((1, hidden_size), dtype)
+    ends, _ = jax.eval_shape(lambda: stack(model.encoder, encoder, xs))
+    bridges = [
+        None if _alike(cell, of_cell, end) else _bridge_init(k, cell, of_cell, end, dtype)
+        for cell, of_cell, end, k in zip(
+            model.decoder, decoder, ends, jax.random.split(keys[2], len(decoder)), strict=True
+        )
+    ]
+    (output,) = mlp_init(keys[3], [features_of_h(model.decoder[-1], decoder[-1]), target_size], dtype=dtype)
+    embedding = jax.nn.initializers.normal(1.0)
+    return {
+        "source": embedding(keys[4], (source_size, hidden_size), jnp.float32).astype(dtype),
+        "target": embedding(keys[5], (target_size, hidden_size), jnp.float32).astype(dtype),
+        "encoder": encoder,
+        "decoder": decoder,
+        "bridges": bridges,
+        "output": output,
+    }
+
+
+def seq2seq(
+    model: Seq2Seq,
+    params: Params,
+    source: jax.Array,
+    target: jax.Array,
+    *,
+    source_lengths: Any = None,
+    target_lengths: Any = None,
+    vjp: str = "manual",
+) -> jax.Array:
+    """Teacher forcing: the logits of what follows each token of the target, given the tokens up to it.
+
+    - `source` [S, B], `target` [T, B]: integer tokens, the target's first the one that begins every sequence.
+    - `source_lengths`, `target_lengths` [B]: at least 1 and 0; what is past them touches nothing.
+
+    Returns logits [T, B, V], 0 + bias past a target's end.
+    """
+    decoder, states = _started(model, params, source, source_lengths, vjp)
+    _, hs = stack(model.decoder, decoder, _embedded(params["target"], target), states, lengths=target_lengths, vjp=vjp)
+    return dense(params["output"], hs, vjp=vjp)
+
+
+def decoder_of(
+    model: Seq2Seq, params: Params, source: jax.Array, *, source_lengths: Any = None
+) -> tuple[Next, tuple[Any, ...]]:
+    """(next, state) for `greedy`, `sampled` and `beam_search`: the decoder, having read the source [S, B]."""
+    decoder, states = _started(model, params, source, source_lengths, "manual")
+
+    def next(states, tokens):
+        with_beams = [*decoder[:-1], _for_beams(decoder[-1], tokens.shape)]
+        states, hs = stack(model.decoder, with_beams, _embedded(params["target"], tokens[None]), states)
+        return states, dense(params["output"], hs[0])
+
+    return next, states
+
+
+def _started(model, params, source, source_lengths, vjp):
+    """(the decoder's parameters, with its memory; its states)"""
+    xs = _embedded(params["source"], source)
+    ends, hs = stack(model.encoder, params["encoder"], xs, lengths=source_lengths, vjp=vjp)
+    decoder = list(params["decoder"])
+    states = [
+        end if bridge is None else _bridged(cell, of_cell, bridge, end, vjp)
+        for cell, of_cell, bridge, end in zip(model.decoder, decoder, params["bridges"], ends, strict=True)
+    ]
+    if model.decoder[-1].attends:
+        decoder[-1] = with_memory(decoder[-1], hs, source_lengths, vjp=vjp)
+    return decoder, tuple(states)
+
+
+def _embedded(embedding, tokens):
+    return jnp.take(embedding, tokens, axis=0)
+
+
+def _alike(cell, params, end):
+    """Whether the encoder's state is one of the decoder's cell."""
+    start = jax.eval_shape(lambda: cell.initial_state(params, ()))
+    return jax.tree.structure(start) == jax.tree.structure(end) and jax.tree.leaves(start) == jax.tree.leaves(end)
+
+
+def _bridge_init(key, cell, params, end, dtype):
+    size = sum(leaf.shape[-1] for leaf in _floats(end))
+    start = _inner(jax.eval_shape(lambda: cell.initial_state(params, ())))
+    names = [name for name in HANDED_ON if name in start._fields]
+    keys = jax.random.split(key, len(names))
+    layers = {}
+    for name, k in zip(names, keys, strict=True):
+        (layers[name],) = mlp_init(k, [size, getattr(start, name).shape[-1]], dtype=dtype)
+    return layers
+
+
+def _bridged(cell, params, bridge, end, vjp):
+    summary = jnp.concatenate(_floats(end), axis=-1)
+    start = cell.initial_state(params, summary.shape[:-1])
+    inner = _inner(start)._replace(**{name: jnp.tanh(dense(layer, summary, vjp=vjp)) for name, layer in bridge.items()})
+    return inner if _inner(start) is start else start._replace(inner=inner)
+
+
+def _floats(end):
+    return [leaf for leaf in jax.tree.leaves(end) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+
+
+def _inner(state):
+    return getattr(state, "inner", state)
+
+
+def _for_beams(params, batch):
+    """The memory of B sequences for tokens [B], or [B, W]: the same for all beams."""
+    if "mask" not in params or params["mask"].shape[:-1] == batch:
+        return params
+
+    def repeated(leaf):
+        return jnp.broadcast_to(leaf[:, None], (*batch, *leaf.shape[1:]))
+
+    return params | {name: repeated(params[name]) for name in ("memory", "keys", "mask")}

@@ -1,0 +1,169 @@
+"""Sequence to sequence, with and without attention; and what decoders write with it."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_close, assert_gradients_match
+
+import jbptt
+
+S, T, B, H, V = 6, 4, 3, 8, 5
+KEY = jax.random.key(2)
+SOURCE = jax.random.randint(KEY, (S, B), 0, 7)
+TARGET = jax.random.randint(KEY, (T, B), 0, V)
+SOURCE_LENGTHS, TARGET_LENGTHS = np.array([6, 1, 4]), np.array([4, 0, 2])
+END = 1
+BOTH = jbptt.Bidirectional(jbptt.gru, jbptt.gru)
+MODELS = {
+    "states alike": jbptt.Seq2Seq((jbptt.lstm, jbptt.lstm), (jbptt.lstm, jbptt.lstm)),
+    "bahdanau": jbptt.Seq2Seq((BOTH,), (jbptt.bahdanau_cell(jbptt.gru, memory_size=2 * H),)),
+    "luong": jbptt.Seq2Seq((jbptt.rnn, jbptt.lstm), (jbptt.gru, jbptt.luong_cell(jbptt.lstm, score="concat"))),
+}
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+def made(name):
+    model = MODELS[name]
+    return model, jbptt.seq2seq_init(KEY, model, 7, V, H, jnp.float64)
+
+
+@every_model
+def test_gradients_of_every_parameter_with_lengths(name):
+    model, params = made(name)
+    lengths = {"source_lengths": SOURCE_LENGTHS, "target_lengths": TARGET_LENGTHS}
+
+    def run(vjp, params):
+        return jbptt.seq2seq(model, params, SOURCE, TARGET, **lengths, vjp=vjp)
+
+    assert_gradients_match(partial(run, "manual"), partial(run, "auto"), (params,))
+
+
+@every_model
+def test_each_pair_by_itself(name):
+    """Padding touches nothing: the logits are those of the pair without it."""
+    model, params = made(name)
+    lengths = {"source_lengths": SOURCE_LENGTHS, "target_lengths": TARGET_LENGTHS}
+    logits = jbptt.seq2seq(model, params, SOURCE, TARGET, **lengths)
+    for b, (s, t) in enumerate(zip(SOURCE_LENGTHS, TARGET_LENGTHS, strict=True)):
+        assert_close(logits[:t, b], jbptt.seq2seq(model, params, SOURCE[:s, b], TARGET[:t, b]))
+
+
+@every_model
+def test_what_is_written_is_what_teacher_forcing_would_say(name):
+    """Greedily: each token is the likeliest given those before it, and the score is its log probability."""
+    model, params = made(name)
+    next, state = jbptt.decoder_of(model, params, SOURCE, source_lengths=SOURCE_LENGTHS)
+    start = jnp.zeros(B, jnp.int32)
+    tokens, lengths, scores = jax.jit(lambda: jbptt.greedy(next, state, start, end=END, steps=T))()
+    given = jnp.concatenate([start[None], tokens[:-1]])
+    log_p = jax.nn.log_softmax(jbptt.seq2seq(model, params, SOURCE, given, source_lengths=SOURCE_LENGTHS))
+    for b in range(B):
+        written = int(lengths[b])
+        assert np.array_equal(tokens[:written, b], np.argmax(log_p[:written, b], axis=-1))
+        assert np.all(tokens[written:, b] == END)
+        counted = range(min(written + 1, T))
+        np.testing.assert_allclose(scores[b], sum(log_p[t, b, tokens[t, b]] for t in counted), rtol=1e-12)
+
+
+@every_model
+def test_one_beam_is_greedy(name):
+    model, params = made(name)
+    next, state = jbptt.decoder_of(model, params, SOURCE, source_lengths=SOURCE_LENGTHS)
+    start = jnp.zeros(B, jnp.int32)
+    greedy = jbptt.greedy(next, state, start, end=END, steps=T)
+    beam = jax.jit(lambda: jbptt.beam_search(next, state, start, end=END, steps=T, width=1))()
+    assert_close(beam, greedy)
+
+
+def chain(log_p):
+    """A model whose next token depends on the last alone: tables of log probabilities [V, V]."""
+    return lambda state, tokens: (state + 1, log_p[tokens])
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0])
+def test_beams_that_hold_everything_find_the_best_of_all_sequences(penalty):
+    log_p = jax.nn.log_softmax(jax.random.normal(KEY, (3, 3)) * 2)
+    start, steps = jnp.array([0, 2]), 3
+    found = jbptt.beam_search(chain(log_p), jnp.zeros(2), start, end=END, steps=steps, width=27, length_penalty=penalty)
+    for b, first in enumerate([0, 2]):
+        best = {}
+        for a in np.ndindex(3, 3, 3):
+            length = a.index(END) if END in a else steps
+            written = (*a[:length], *[END] * (steps - length))
+            score, before = 0.0, first
+            for token in written[: length + 1]:
+                score, before = score + float(log_p[before, token]), token
+            best[written] = (score / (length + 1) ** penalty, score, length)
+        winner = max(best, key=best.get)
+        assert tuple(found.tokens[:, b].tolist()) == winner
+        np.testing.assert_allclose(found.scores[b], best[winner][1], rtol=1e-12)
+        assert found.lengths[b] == best[winner][2]
+
+
+def test_drawn_tokens_have_their_probabilities():
+    log_p = jnp.log(jnp.array([[0.2, 0.3, 0.5]] * 3))
+    start = jnp.zeros(20_000, jnp.int32)
+    drawn = jbptt.sampled(chain(log_p), jnp.zeros(20_000), start, KEY, end=END, steps=1)
+    parts = np.bincount(np.asarray(drawn.tokens[0]), minlength=3) / 20_000
+    np.testing.assert_allclose(parts, [0.2, 0.3, 0.5], atol=0.015)  # 0.0035 is one deviation
+    cold = jbptt.sampled(chain(log_p), jnp.zeros(9), start[:9], KEY, end=END, steps=2, temperature=1e-3)
+    assert np.all(cold.tokens == 2)
+
+
+@pytest.mark.parametrize("cell", [jbptt.bahdanau_cell(jbptt.gru), jbptt.luong_cell(jbptt.lstm, score="concat")])
+def test_attention_in_numpy(cell):
+    """A step of each from its equations."""
+    params = cell.init(KEY, 4, H, jnp.float64)
+    memory, xs = jax.random.normal(KEY, (S, B, H)), jax.random.normal(KEY, (1, B, 4))
+    ready = jbptt.with_memory(params, memory, SOURCE_LENGTHS)
+    state = jax.tree.map(lambda leaf: jax.random.normal(KEY, leaf.shape), cell.initial_state(params, (B,)))
+    after, _ = jbptt.unroll(cell, ready, xs, state)
+    p = {name: np.asarray(leaf) for name, leaf in params.items()}
+    inner, plain = (jbptt.gru, state) if "bahdanau" in cell.name else (jbptt.lstm, state.inner)
+    for b in range(B):
+        m = np.asarray(memory)[: SOURCE_LENGTHS[b], b]
+
+        def context(h, m=m):
+            e = np.tanh(h @ p["Wq"] + m @ p["Wk"]) @ p["v"]
+            alpha = np.exp(e) / np.sum(np.exp(e))
+            return alpha @ m
+
+        of_b = jax.tree.map(lambda leaf, b=b: leaf[b], plain)
+        fed = context(np.asarray(of_b.h)) if inner is jbptt.gru else np.asarray(state.h[b])
+        joined = {"U": np.concatenate([p["U"], p["Uc"]])} | {name: p[name] for name in ("W", "b", "bn") if name in p}
+        expected, _ = jbptt.unroll(inner, joined, np.concatenate([xs[:, b], fed[None]], axis=-1), of_b)
+        if inner is jbptt.gru:
+            assert_close(after.h[b], expected.h)
+        else:
+            h = np.tanh(context(np.asarray(expected.h)) @ p["Wc"] + np.asarray(expected.h) @ p["Ws"])
+            assert_close((after.h[b], after.inner.c[b]), (h, expected.c))
+
+
+BAD = {
+    "no memory": (ValueError, r"with_memory", lambda: jbptt.unroll(CELL, PARAMS, jnp.zeros((2, B, 4)))),
+    "a memory of no steps": (ValueError, r"S of at least 1", lambda: jbptt.with_memory(PARAMS, jnp.zeros((0, B, H)))),
+    "another score": (ValueError, r"score must be one of", lambda: jbptt.luong_cell(jbptt.lstm, score="cosine")),
+    "no cell": (TypeError, r"inner must be a jbptt.Cell", lambda: jbptt.bahdanau_cell("lstm")),
+    "another number of layers": (
+        ValueError,
+        r"decoder must have as many layers as encoder, 1, got 0",
+        lambda: jbptt.seq2seq_init(KEY, jbptt.Seq2Seq((jbptt.gru,), ()), 3, 3, 4),
+    ),
+    "source lengths beyond it": (
+        ValueError,
+        r"lengths must be in 0..T = 0..6, got",
+        lambda: jbptt.seq2seq(*made("luong"), SOURCE, TARGET, source_lengths=SOURCE_LENGTHS + 1),
+    ),
+}
+CELL = jbptt.bahdanau_cell(jbptt.gru)
+PARAMS = CELL.init(KEY, 4, H, jnp.float64)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(name):
+    error, message, call = BAD[name]
+    with pytest.raises(error, match=message):
+        call()
