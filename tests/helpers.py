@@ -33,7 +33,9 @@ KINDS = {
     "gru",
     "indrnn",
 }
-ROWS_OF_EVERY_KIND = [row for row in ROWS if row.name in KINDS or row.name not in CELLS]
+ALIKE = {"luong_dot", "luong_concat"}
+"""What others do too: "luong_general" is a dot product with a query of its own, "bahdanau" has the additive score."""
+ROWS_OF_EVERY_KIND = [row for row in ROWS if row.name in KINDS or row.name not in {*CELLS, *ALIKE}]
 """One cell of each kind of parameters, states and δ, and all that is no cell: for tests of edges and transforms."""
 CELL_ROWS = [ROWS_BY_NAME[name] for name in CELLS]
 

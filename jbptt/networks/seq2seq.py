@@ -37,7 +37,7 @@ def seq2seq_init(
     """Random parameters: embeddings of `source_size` and `target_size` tokens and every layer, `hidden_size` wide.
 
     A decoder's layer starts from the last state of the encoder's layer beside it: the same where the two are alike,
-    else tanh of a dense layer, a "bridge", of all that state. Raises ValueError unless there are as many layers of both.
+    else tanh of a dense layer, a "bridge", of all that state. Raises ValueError unless both have as many layers.
     """
     if not isinstance(model, Seq2Seq):
         raise TypeError(f"model must be a jbptt.Seq2Seq(encoder, decoder), got {type(model).__name__}")
