@@ -65,6 +65,7 @@ from jbptt.networks.lecture import mimo as mimo, miso as miso, network_init as n
 from jbptt.networks.memory import with_memory as with_memory
 from jbptt.networks.seq2seq import (
     Seq2Seq as Seq2Seq,
+    alignments as alignments,
     decoder_of as decoder_of,
     seq2seq as seq2seq,
     seq2seq_init as seq2seq_init,

@@ -78,6 +78,19 @@ def test_one_beam_is_greedy(name):
     assert_close(beam, greedy)
 
 
+@pytest.mark.parametrize("name", ["bahdanau", "luong"])
+def test_alignments_are_shares_of_the_source(name):
+    model, params = made(name)
+    alpha = jbptt.alignments(model, params, SOURCE, TARGET, source_lengths=SOURCE_LENGTHS)
+    assert alpha.shape == (T, B, S)
+    np.testing.assert_allclose(alpha.sum(-1), 1)
+    assert not np.any(alpha[..., np.arange(S)[None] >= SOURCE_LENGTHS[:, None]])
+    for b, length in enumerate(SOURCE_LENGTHS):
+        assert_close(alpha[:, b, :length], jbptt.alignments(model, params, SOURCE[:length, b], TARGET[:, b]))
+    with pytest.raises(ValueError, match="decoder must end in"):
+        jbptt.alignments(*made("states alike"), SOURCE, TARGET)
+
+
 def chain(log_p):
     """A model whose next token depends on the last alone: tables of log probabilities [V, V]."""
     return lambda state, tokens: (state + 1, log_p[tokens])

@@ -186,7 +186,7 @@ def runs(draw):
 
 
 @given(runs())
-@settings(max_examples=15)
+@settings(max_examples=12)
 def test_any_options_together(run):
     name, sizes, options = run
     args = cell_arguments(CELLS[name], KEY, sizes, jnp.float64)

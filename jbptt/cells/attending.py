@@ -54,6 +54,13 @@ class AttendedDelta(NamedTuple):
     c: jax.Array
 
 
+class BahdanauSaved(NamedTuple):
+    """What the inner cell saved, and the attention."""
+
+    inner: Any
+    attended: Attended
+
+
 class LuongState(NamedTuple):
     """h̃ [B, H], and the inner cell's state."""
 
@@ -105,7 +112,7 @@ def _bahdanau_cell(inner, memory_size, attention_size):
         q = jnp.dot(state.h, params["Wq"])
         c, alpha = attend(ADDITIVE, params, q)
         state, saved = inner.step(params, state, _plus(z, jnp.dot(c, params["Uc"])))
-        return state, (saved, Attended(q, alpha, c))
+        return state, BahdanauSaved(saved, Attended(q, alpha, c))
 
     def way_back(params):
         return params | inner.way_back(params) | {name + "T": transposed(params[name]) for name in ("Uc", "Wq")}

@@ -17,6 +17,7 @@ from jbptt.feedforward.perceptron import mlp_init
 from jbptt.networks.decoding import Next
 from jbptt.networks.layers import Layer, stack, stack_init
 from jbptt.networks.memory import with_memory
+from jbptt.recurrence.forward import Direction, Sequence, forward_saving
 
 HANDED_ON = ("h", "c")
 """The fields in which an encoder's summary is handed on, where the decoder's state is not like the encoder's."""
@@ -88,6 +89,25 @@ def seq2seq(
     decoder, states = _started(model, params, source, source_lengths, vjp)
     _, hs = stack(model.decoder, decoder, _embedded(params["target"], target), states, lengths=target_lengths, vjp=vjp)
     return dense(params["output"], hs, vjp=vjp)
+
+
+def alignments(
+    model: Seq2Seq, params: Params, source: jax.Array, target: jax.Array, *, source_lengths: Any = None
+) -> jax.Array:
+    """α [T, B, S]: how much each step of the decoder attends to each position of the source; arguments as in `seq2seq`.
+
+    Raises ValueError for a decoder without attention.
+    """
+    cell = model.decoder[-1]
+    if not cell.attends:
+        raise ValueError(f"decoder must end in a bahdanau_cell or a luong_cell to have alignments, not in {cell.name}")
+    decoder, states = _started(model, params, source, source_lengths, "manual")
+    xs = _embedded(params["target"], target)
+    if len(decoder) > 1:
+        _, xs = stack(model.decoder[:-1], decoder[:-1], xs, states[:-1])
+    cell.check(decoder[-1], xs)
+    _, (_, (saved, _)) = forward_saving(cell, Direction(), decoder[-1], states[-1], None, Sequence(xs))
+    return saved.attended.alpha
 
 
 def decoder_of(
