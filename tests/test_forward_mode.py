@@ -35,7 +35,7 @@ NAMES = [
     "siso",
     "mimo",
 ]
-"""Every hand-derived function, every option, integers among state and arguments: nothing in forward mode knows a cell."""
+"""Every hand-derived function and option, integers in the state too; nothing in forward mode knows a cell."""
 SMALL = SIZES._replace(T=3, B=2, H=4)
 
 
