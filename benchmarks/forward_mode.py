@@ -16,9 +16,9 @@ from jax import lax
 import jbptt
 from benchmarks.measuring import machine, options, results
 from benchmarks.measuring.rounds import in_turns
-from benchmarks.problem import Sizes
+from benchmarks.problem import CELLS as NAMES, Sizes
+from jbptt.cells.table import CELLS
 
-CELLS = {"lstm": jbptt.lstm, "gru": jbptt.gru, "rnn": jbptt.rnn}
 POINTS = (Sizes(256, 4, 64, 128), Sizes(128, 32, 128, 128))
 QUICK = (Sizes(8, 2, 3, 4),)
 
@@ -64,9 +64,9 @@ def main(rounds, out, quick):
     file = results.start("forward_mode", out, False, {})
     shared = machine.facts()
     click.echo("| | product | manual, ms | auto, ms | auto / manual |\n|---|---|---:|---:|---:|")
-    for name, cell in CELLS.items():
+    for name in NAMES:
         for size in QUICK if quick else POINTS:
-            rows = measure(cell, size, 3 if quick else rounds)
+            rows = measure(CELLS[name], size, 3 if quick else rounds)
             file.add([shared | {"date": machine.now(), "cell": name, **size._asdict()} | row for row in rows])
             for manual, auto in zip(rows[::2], rows[1::2], strict=True):
                 ratio = auto["ms"] / manual["ms"]

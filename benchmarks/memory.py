@@ -17,13 +17,13 @@ import jax.numpy as jnp
 import jbptt
 from benchmarks.measuring import machine, options, results
 from benchmarks.measuring.rounds import in_turns
-from benchmarks.problem import Sizes
+from benchmarks.problem import CELLS as NAMES, Sizes
+from jbptt.cells.table import CELLS
 
-CELLS = {"lstm": jbptt.lstm, "gru": jbptt.gru, "rnn": jbptt.rnn}
 SWEEP = [("lstm", Sizes(T, 16, 32, 64)) for T in (100, 300, 1000, 3000, 10_000, 30_000, 100_000)]
 OTHERS = [
     (cell, Sizes(1000, *sizes))
-    for cell in CELLS
+    for cell in NAMES
     for sizes in ((16, 64, 64), (4, 64, 128), (32, 128, 128), (8, 256, 256))
 ]
 QUICK = [("lstm", Sizes(10, 2, 3, 4)), ("lstm", Sizes(100, 2, 3, 4))]

@@ -29,8 +29,8 @@ import jax.numpy as jnp
 
 from jbptt import checks
 from jbptt.cells.attention import ADDITIVE, DOT, attend, attend_vjp, memory_gradient
-from jbptt.cells.cell import Cell, Kept, Params, State
-from jbptt.cells.products import transposed
+from jbptt.cells.cell import Cell, Kept, Params, State, features_of_h
+from jbptt.cells.products import drawn, transposed
 from jbptt.feedforward.activations import tanh
 from jbptt.feedforward.layer import weight_gradient
 
@@ -105,8 +105,8 @@ def _bahdanau_cell(inner, memory_size, attention_size):
         params, H, GH = _inner_init(inner, keys[0], input_size, hidden_size, dtype)
         M, A = memory_size or H, attention_size or H
         shapes = {"Uc": (M, GH), "Wq": (H, A), "Wk": (M, A), "v": (A, 1)}
-        drawn = {name: _glorot(k, shape, dtype) for (name, shape), k in zip(shapes.items(), keys[1:], strict=True)}
-        return params | drawn | {"v": drawn["v"][:, 0]}
+        weights = {name: _glorot(k, shape, dtype) for (name, shape), k in zip(shapes.items(), keys[1:], strict=True)}
+        return params | weights | {"v": weights["v"][:, 0]}
 
     def step(params, state, z):
         q = jnp.dot(state.h, params["Wq"])
@@ -177,10 +177,10 @@ def _luong_cell(inner, score_name, memory_size, attention_size):
             raise ValueError(f"memory_size must be H = {H} for the score 'dot', got {M}: use 'general'")
         A = (attention_size or H) if score_name == "concat" else M
         shapes = {"Uc": (H, GH), "Wc": (M, H), "Ws": (H, H), "Wq": (H, A), "v": (A, 1), "Wk": (M, A)}
-        drawn = {name: _glorot(k, shape, dtype) for (name, shape), k in zip(shapes.items(), keys, strict=True)}
-        drawn["v"] = drawn["v"][:, 0]
+        weights = {name: _glorot(k, shape, dtype) for (name, shape), k in zip(shapes.items(), keys, strict=True)}
+        weights["v"] = weights["v"][:, 0]
         wanted = needed | ({"Wk"} if score_name == "concat" else set())
-        return params | {name: leaf for name, leaf in drawn.items() if name in wanted}
+        return params | {name: leaf for name, leaf in weights.items() if name in wanted}
 
     def initial_state(params, batch_shape):
         state = inner.initial_state(params, batch_shape)
@@ -257,14 +257,13 @@ def _plus(z, more):
 
 
 def _glorot(key, shape, dtype):
-    return jax.nn.initializers.glorot_uniform()(key, shape, jnp.float32).astype(dtype)
+    return drawn(jax.nn.initializers.glorot_uniform(), key, 1, shape, dtype)
 
 
 def _inner_init(inner, key, input_size, hidden_size, dtype):
     """(its parameters, the features of its h, those of its z)"""
     params = inner.init(key, input_size, hidden_size, dtype)
-    features = jax.eval_shape(lambda: inner.initial_state(params, ())).h.shape[-1]
-    return params, features, params["U"].shape[1]
+    return params, features_of_h(inner, params), params["U"].shape[1]
 
 
 def _check(inner, memory_size, attention_size):

@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from jbptt import checks
+from jbptt.cells.attending import MEMORY
 from jbptt.cells.cell import Cell, Params, features_of_h
+from jbptt.cells.products import drawn
 from jbptt.feedforward.layer import dense
 from jbptt.feedforward.perceptron import mlp_init
 from jbptt.networks.decoding import Next
@@ -60,8 +62,8 @@ def seq2seq_init(
     (output,) = mlp_init(keys[3], [features_of_h(model.decoder[-1], decoder[-1]), target_size], dtype=dtype)
     embedding = jax.nn.initializers.normal(1.0)
     return {
-        "source": embedding(keys[4], (source_size, hidden_size), jnp.float32).astype(dtype),
-        "target": embedding(keys[5], (target_size, hidden_size), jnp.float32).astype(dtype),
+        "source": drawn(embedding, keys[4], 1, (source_size, hidden_size), dtype),
+        "target": drawn(embedding, keys[5], 1, (target_size, hidden_size), dtype),
         "encoder": encoder,
         "decoder": decoder,
         "bridges": bridges,
@@ -182,4 +184,4 @@ def _for_beams(params, batch):
     def repeated(leaf):
         return jnp.broadcast_to(leaf[:, None], (*batch, *leaf.shape[1:]))
 
-    return params | {name: repeated(params[name]) for name in ("memory", "keys", "mask")}
+    return params | {name: repeated(params[name]) for name in MEMORY}
