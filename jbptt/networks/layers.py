@@ -67,10 +67,8 @@ def bidirectional(
         begins = checked_resets(resets, valid, shape)
         forward["resets"] = begins  # and between t and t + 1 is where the backward cell enters step t
         backward["resets"] = jnp.concatenate([begins[1:], jnp.zeros_like(begins[:1])])
-        if reset_state is not None:
-            forward["reset_state"], backward["reset_state"] = reset_state
-    elif reset_state is not None:
-        raise ValueError("reset_state is what resets go back to: give resets [T, B] too")
+    if reset_state is not None:
+        forward["reset_state"], backward["reset_state"] = reset_state
     forward_state, forward_hs = unroll(layer.forward, params[0], xs, starts[0], **forward)
     backward_state, backward_hs = unroll(layer.backward, params[1], xs, starts[1], **backward)
     return (forward_state, backward_state), jnp.concatenate([forward_hs, backward_hs], axis=-1)
