@@ -17,7 +17,7 @@ from jbptt.cells.products import drawn
 from jbptt.feedforward.layer import dense
 from jbptt.feedforward.perceptron import mlp_init
 from jbptt.networks.decoding import Next
-from jbptt.networks.layers import Layer, stack, stack_init
+from jbptt.networks.layers import Bidirectional, Layer, stack, stack_init
 from jbptt.networks.memory import with_memory
 from jbptt.recurrence.forward import Direction, Sequence, forward_saving
 
@@ -28,10 +28,12 @@ HANDED_ON = ("h", "c")
 class Seq2Seq(NamedTuple):
     """- `encoder`: layers, cells and `Bidirectional`s.
     - `decoder`: as many cells; the last may be a `bahdanau_cell` or a `luong_cell`.
+    - `reverse`: whether the encoder, of cells alone, reads the source from its last token to its first (Sutskever 2014).
     """
 
     encoder: tuple[Layer, ...]
     decoder: tuple[Cell, ...]
+    reverse: bool = False
 
 
 def seq2seq_init(
@@ -46,6 +48,8 @@ def seq2seq_init(
         raise TypeError(f"model must be a jbptt.Seq2Seq(encoder, decoder), got {type(model).__name__}")
     if len(model.encoder) != len(model.decoder):
         raise ValueError(f"decoder must have as many layers as encoder, {len(model.encoder)}, got {len(model.decoder)}")
+    if model.reverse and any(isinstance(layer, Bidirectional) for layer in model.encoder):
+        raise ValueError("encoder must have no Bidirectional layer where reverse is True: it reads both ways already")
     checks.size("source_size", source_size)
     checks.size("target_size", target_size)
     keys = jax.random.split(key, 6)
@@ -129,7 +133,8 @@ def decoder_of(
 def _started(model, params, source, source_lengths, vjp):
     """(the decoder's parameters, with its memory; its states)"""
     xs = _embedded(params["source"], source)
-    ends, hs = stack(model.encoder, params["encoder"], xs, lengths=source_lengths, vjp=vjp)
+    directions = {"reverse": True} if model.reverse else {}
+    ends, hs = stack(model.encoder, params["encoder"], xs, lengths=source_lengths, vjp=vjp, **directions)
     decoder = list(params["decoder"])
     states = [
         end if bridge is None else _bridged(cell, of_cell, bridge, end, vjp)

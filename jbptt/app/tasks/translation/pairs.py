@@ -1,0 +1,96 @@
+"""Pairs of texts, their vocabularies, and the arrays that a step takes.
+
+S tokens of the longest source, T of the longest target with its end, B batch.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+START, END = 0, 1
+"""The tokens before and after every target. A vocabulary's own come after them."""
+
+
+class Pair(NamedTuple):
+    """A text, and what it is to become."""
+
+    source: str
+    target: str
+
+
+class Vocabulary(NamedTuple):
+    """The tokens that a text is made of: characters, or what whitespace separates."""
+
+    tokens: tuple[str, ...]
+    words: bool
+
+    @classmethod
+    def of(cls, texts: Iterable[str], *, words: bool) -> "Vocabulary":
+        return cls(tuple(sorted({token for text in texts for token in split(text, words=words)})), words)
+
+    def __len__(self) -> int:
+        return len(self.tokens) + 2
+
+    def unknown(self, text: str) -> list[str]:
+        """The tokens of a text that are not in the vocabulary."""
+        return sorted(set(split(text, words=self.words)) - set(self.tokens))
+
+    def text(self, indices: Sequence[int]) -> str:
+        return (" " if self.words else "").join(self.tokens[index - 2] for index in indices if index > END)
+
+
+class Batch(NamedTuple):
+    """Pairs as arrays, int32; padding is `END`.
+
+    - `source` [S, B], `source_lengths` [B].
+    - `target` [T, B], each behind its START, and `following` [T, B], what comes after each of its tokens, END at last.
+    - `target_lengths` [B], the END counted.
+    """
+
+    source: np.ndarray
+    source_lengths: np.ndarray
+    target: np.ndarray
+    following: np.ndarray
+    target_lengths: np.ndarray
+
+
+class Data(NamedTuple):
+    """What a model learns from.
+
+    - `source`, `target`: the vocabularies.
+    - `source_size`, `target_size`: S and T, in tokens.
+    - `of_step(step)`: the pairs of step 0, 1, ...; the same each time that it is asked.
+    - `validation`, `tests`: held-out pairs; the second by what is new in them.
+    """
+
+    source: Vocabulary
+    target: Vocabulary
+    source_size: int
+    target_size: int
+    of_step: Callable[[int], list[Pair]]
+    validation: list[Pair]
+    tests: dict[str, list[Pair]]
+
+    def batch(self, pairs: Sequence[Pair]) -> Batch:
+        """Pairs, each at least one token and no longer than these sizes, as arrays."""
+        source, source_lengths = _padded([p.source for p in pairs], self.source, self.source_size)
+        following, target_lengths = _padded([p.target for p in pairs], self.target, self.target_size - 1, ended=True)
+        target = np.concatenate([np.full_like(following[:1], START), following[:-1]])
+        return Batch(source, source_lengths, target, following, target_lengths)
+
+
+def split(text: str, *, words: bool) -> list[str]:
+    return text.split() if words else list(text)
+
+
+def _padded(texts, vocabulary, size, *, ended=False):
+    """Indices, time first, and lengths."""
+    index = {token: number for number, token in enumerate(vocabulary.tokens, start=2)}
+    padded = np.full((len(texts), size + ended), END, np.int32)
+    lengths = np.zeros(len(texts), np.int32)
+    for row, text in enumerate(texts):
+        indices = [index[token] for token in split(text, words=vocabulary.words)]
+        padded[row, : len(indices)] = indices
+        lengths[row] = len(indices) + ended
+    return np.ascontiguousarray(padded.T), lengths

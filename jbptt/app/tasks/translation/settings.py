@@ -1,0 +1,25 @@
+"""What a run of the translation model is made of."""
+
+from typing import Literal, NamedTuple
+
+from jbptt.cells.table import CELLS
+
+
+class Settings(NamedTuple):
+    """What a run is made of; the command line's options of the same names say what each is."""
+
+    attention: Literal["bahdanau", "luong_dot", "luong_general", "luong_concat", "none"] = "bahdanau"
+    baseline: bool = True
+    encoder: Literal["bidirectional", "forward", "reversed"] = "bidirectional"
+    cell: Literal[tuple(CELLS)] = "gru"
+    layers: int = 1
+    hidden: int = 128
+    batch: int = 64
+    steps: int = 3000
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    learning_rate: float = 4e-3
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip: float = 1.0
+    seed: int = 0
+    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+    vjp: Literal["manual", "auto"] = "manual"
