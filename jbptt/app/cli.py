@@ -12,8 +12,9 @@ except ImportError:
     sys.exit("jbptt: the command line needs more packages: pip install 'jbptt[cli]'")
 
 from jbptt.app.errors import UserError
-from jbptt.app.tasks.chars.settings import Settings
-from jbptt.cells.table import CELLS
+from jbptt.app.settings import choices
+from jbptt.app.tasks.chars.settings import Settings as CharsSettings
+from jbptt.app.tasks.translation.settings import Settings as TranslationSettings
 
 POSITIVE = click.IntRange(min=1)
 FILE = click.Path(path_type=Path)
@@ -39,10 +40,78 @@ class FiniteNumber(click.ParamType):
 ABOVE_ZERO = FiniteNumber(zero_included=False)
 
 
-def setting(name: str, kind, text: str):
-    """An option that is None where it is not given, so that a resumed run can tell; the help names the default."""
-    default = Settings._field_defaults[name]
-    return click.option(f"--{name.replace('_', '-')}", type=kind, help=f"{text}  [default: {default}]")
+def settings(kind: type, texts: dict[str, str]):
+    """An option for each of these settings, of the type that it has in `kind`, a NamedTuple. One that is not given is
+    None, so that a resumed run can tell; the help names the default."""
+
+    def decorate(command):
+        for name, text in reversed(texts.items()):
+            command = _setting(kind, name, text)(command)
+        return command
+
+    return decorate
+
+
+def _setting(kind, name, text):
+    default, option = kind._field_defaults[name], f"--{name.replace('_', '-')}"
+    if isinstance(default, bool):
+        option += f"/--no-{name}"
+        of, default = None, option.split("/")[not default]
+    elif options := choices(kind, name):
+        of = click.Choice(options)
+    elif name == "seed":
+        of = click.IntRange(0, 2**32 - 1)
+    else:
+        of = POSITIVE if isinstance(default, int) else ABOVE_ZERO
+    return click.option(option, type=of, default=None, help=f"{text}  [default: {default}]")
+
+
+TRAINING = {
+    "steps": "Steps of training. A resumed run may be given more; a cosine then spans them all.",
+    "optimizer": "Optimiser.",
+    "learning_rate": "Learning rate.",
+    "schedule": "How the learning rate goes, step by step.",
+    "clip": "Largest global norm of the gradient.",
+    "seed": "Random seed.",
+    "dtype": "Of parameters and activations.",
+    "vjp": "Backpropagation through time: derived by hand, or jax.grad's.",
+}
+
+CHARS = {
+    "cell": "Recurrent cell.",
+    "layers": "Recurrent layers.",
+    "hidden": "Units of each layer.",
+    "length": "Characters that the gradient goes back through (the chunk's length).",
+    "batch": "Streams of text side by side.",
+} | TRAINING
+
+TRANSLATION = {
+    "attention": "How the decoder looks back at the source.",
+    "encoder": "How the source is read: from both ends, or forward, or from its end.",
+    "cell": "Recurrent cell, of encoder and decoder.",
+    "layers": "Recurrent layers of each.",
+    "hidden": "Units of each layer (for each direction), and features of each token.",
+    "batch": "Pairs a step.",
+} | TRAINING
+
+BASELINE = "Train a model without attention beside it, on the same batches, for the table of results."
+
+
+def run_options(task: str):
+    """What every training command takes beside its settings."""
+
+    def decorate(command):
+        out = f"Folder of the run.  [default: the next free runs/{task}-N]"
+        resume = f"Go on with the run in --out.  [default: the newest runs/{task}-N]"
+        command = click.option("--json", "as_json", is_flag=True, help="Report in JSON lines.")(command)
+        command = click.option("--resume", is_flag=True, help=resume)(command)
+        return click.option("--out", type=FILE, help=out)(command)
+
+    return decorate
+
+
+def _given(settings):
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -89,22 +158,8 @@ def train() -> None:
     type=FILE,
     help="UTF-8 file to learn from; more may follow it.  [default: the Python standard library's source code]",
 )
-@setting("cell", click.Choice(list(CELLS)), "Recurrent cell.")
-@setting("layers", POSITIVE, "Recurrent layers.")
-@setting("hidden", POSITIVE, "Units of each layer.")
-@setting("length", POSITIVE, "Characters that the gradient goes back through (the chunk's length).")
-@setting("batch", POSITIVE, "Streams of text side by side.")
-@setting("steps", POSITIVE, "Steps of training. A resumed run may be given more; a cosine then spans them all.")
-@setting("optimizer", click.Choice(["adam", "rmsprop"]), "Optimiser.")
-@setting("learning_rate", ABOVE_ZERO, "Learning rate.")
-@setting("schedule", click.Choice(["cosine", "constant"]), "How the learning rate goes, step by step.")
-@setting("clip", ABOVE_ZERO, "Largest global norm of the gradient.")
-@setting("seed", click.IntRange(0, 2**32 - 1), "Random seed.")
-@setting("dtype", click.Choice(["float32", "float64", "bfloat16"]), "Of parameters and activations.")
-@setting("vjp", click.Choice(["manual", "auto"]), "Backpropagation through time: derived by hand, or jax.grad's.")
-@click.option("--out", type=FILE, help="Folder of the run.  [default: the next free runs/chars-N]")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out.  [default: the newest runs/chars-N]")
-@click.option("--json", "as_json", is_flag=True, help="Report in JSON lines.")
+@settings(CharsSettings, CHARS)
+@run_options("chars")
 def train_chars(files: tuple[Path, ...], text: tuple[Path, ...], out, resume, as_json, **settings) -> int:
     """Train a character model, Karpathy's char-RNN, on FILES or on Python's own source code.
 
@@ -113,10 +168,49 @@ def train_chars(files: tuple[Path, ...], text: tuple[Path, ...], out, resume, as
     from jbptt.app.reporting import reporter_for
     from jbptt.app.tasks.chars import run
 
-    given = {name: value for name, value in settings.items() if value is not None}
     texts = [path.absolute() for path in (*text, *files)]
     with reporter_for(as_json=as_json) as reporter:
-        return 0 if run.train(texts, given, out, resume, reporter) else 130
+        return 0 if run.train(texts, _given(settings), out, resume, reporter) else 130
+
+
+@train.command("dates")
+@settings(TranslationSettings, {"attention": TRANSLATION["attention"], "baseline": BASELINE} | TRANSLATION)
+@run_options("dates")
+def train_dates(out, resume, as_json, **settings) -> int:
+    """Train a model that reads dates as people write them, in many languages and formats: "3 mars 1998" is 1998-03-03.
+
+    The pairs are made from the Unicode Consortium's locale data. Leaves checkpoints, metrics.csv, loss.png, results.md
+    and alignments.png in the run's folder. Ctrl-C saves a checkpoint first.
+    """
+    from jbptt.app.reporting import reporter_for
+    from jbptt.app.tasks.translation import run
+
+    with reporter_for(as_json=as_json) as reporter:
+        return 0 if run.train_dates(_given(settings), out, resume, reporter) else 130
+
+
+@train.command("pairs")
+@click.option("--pairs", type=FILE, help="UTF-8 file of lines, SOURCE<tab>TARGET.  [default: the resumed run's]")
+@settings(
+    TranslationSettings,
+    {"tokens": "What source and target are made of: words are what whitespace separates."}
+    | {"longest": "Most tokens of a source, or of a target."}
+    | TRANSLATION,
+)
+@click.option("--baseline/--no-baseline", default=None, help=f"{BASELINE}  [default: --no-baseline]")
+@run_options("pairs")
+def train_pairs(pairs, out, resume, as_json, **settings) -> int:
+    """Train the same model on your own pairs of texts.
+
+    Leaves checkpoints, metrics.csv, loss.png, results.md and alignments.png in the run's folder. Ctrl-C saves a
+    checkpoint first.
+    """
+    from jbptt.app.reporting import reporter_for
+    from jbptt.app.tasks.translation import run
+
+    file = None if pairs is None else pairs.absolute()
+    with reporter_for(as_json=as_json) as reporter:
+        return 0 if run.train_pairs(file, _given(settings), out, resume, reporter) else 130
 
 
 @cli.command()
@@ -134,6 +228,21 @@ def sample(checkpoint: Path, prime: str, temperature: float, length: int, seed: 
 
     result = run.sample(checkpoint, prime, temperature, length, seed)
     click.echo(json.dumps(result) if as_json else result["prime"] + result["text"])
+
+
+@cli.command()
+@click.argument("checkpoint", type=FILE)
+@click.argument("texts", nargs=-1, required=True, metavar="TEXT...")
+@click.option("--beams", type=POSITIVE, default=4, show_default=True, help="Kept in the search; 1 is greedy.")
+@click.option("--heat-map", type=FILE, help="PNG file to draw into how much each token looks at each of the source.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a text.")
+def translate(checkpoint: Path, texts: tuple[str, ...], beams: int, heat_map: Path | None, as_json: bool) -> None:
+    """Translate each TEXT with a model of train dates or train pairs: CHECKPOINT is a run's folder, or one of its
+    checkpoints."""
+    from jbptt.app.tasks.translation import run
+
+    for result in run.translate(checkpoint, list(texts), beams, heat_map):
+        click.echo(_json_line(result) if as_json else result["translation"])
 
 
 @cli.command()
@@ -210,7 +319,8 @@ def plot_loss(run: Path) -> None:
     from jbptt.app.files import read_config
     from jbptt.app.plots import plot_losses
 
-    bigram = read_config(run).get("bigram_nats")
+    config = read_config(run)
+    bigram = config.get("bigram_nats")
     if not isinstance(bigram, (float, type(None))):
         raise UserError(f"{run / 'config.json'} is not what train wrote: look at 'bigram_nats'")
-    click.echo(plot_losses(run, bigram))
+    click.echo(plot_losses(run, "character" if config.get("task") == "chars" else "token", bigram))

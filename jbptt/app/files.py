@@ -25,8 +25,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise
 
 
-def read_config(run: Path) -> dict[str, Any]:
-    """The settings that a run was started with. Raises UserError if `run` is not a run's folder."""
+def read_config(run: Path, *tasks: str) -> dict[str, Any]:
+    """The config of a run of one of these tasks, of any if none is named. Raises UserError if `run` holds none."""
     path = run / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -36,6 +36,8 @@ def read_config(run: Path) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read: {error}") from None
     if not isinstance(config, dict) or "settings" not in config:
         raise UserError(f"{path} is not a run's configuration: it has no 'settings'")
+    if tasks and config.get("task") not in tasks:
+        raise UserError(f"{run} is a run of {config.get('task')!r}: name one of train {' or '.join(tasks)}")
     return config
 
 

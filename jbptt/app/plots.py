@@ -2,8 +2,11 @@
 
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from jbptt.app.errors import UserError
@@ -11,8 +14,8 @@ from jbptt.app.files import write_atomically
 from jbptt.app.metrics import read_rows
 
 
-def plot_losses(run: Path, bigram_nats: float | None = None) -> Path:
-    """Draws loss.png from metrics.csv of a run, with a line at the bigram entropy. Returns its path.
+def plot_losses(run: Path, item: str, bigram_nats: float | None = None) -> Path:
+    """Draws loss.png from metrics.csv of a run, bits per `item`, with a line at the bigram entropy. Returns its path.
 
     Raises UserError if there are no metrics.
     """
@@ -28,10 +31,39 @@ def plot_losses(run: Path, bigram_nats: float | None = None) -> Path:
     )
     if bigram_nats is not None:
         axes.axhline(bigram_nats / math.log(2), linestyle="--", color="gray", label="bigram entropy")
-    axes.set(xlabel="step", ylabel="bits per character", title=str(run))
+    axes.set(xlabel="step", ylabel=f"bits per {item}", title=str(run))
     axes.grid(alpha=0.3)
     axes.legend()
+    return _saved(figure, run / "loss.png")
+
+
+class HeatMap(NamedTuple):
+    """How much each token written attends to each of the source.
+
+    - `alpha` [T, S].
+    - `source`, `target`: S and T tokens.
+    """
+
+    alpha: np.ndarray
+    source: Sequence[str]
+    target: Sequence[str]
+
+
+def plot_alignments(path: Path, maps: Sequence[HeatMap]) -> Path:
+    """Draws heat maps one below the other: the source from left to right, what is written from top to bottom."""
+    widest = max(len(each.source) for each in maps)
+    heights = [len(each.target) + 2 for each in maps]  # with its labels
+    figure = Figure(figsize=(0.22 * widest + 1.5, 0.22 * sum(heights)), layout="constrained")
+    for axes, each in zip(figure.subplots(len(maps), squeeze=False, height_ratios=heights)[:, 0], maps, strict=True):
+        axes.imshow(each.alpha, cmap="viridis", vmin=0, vmax=1, aspect="equal")
+        axes.set_xticks(range(len(each.source)), each.source)
+        axes.set_yticks(range(len(each.target)), each.target)
+        axes.tick_params(length=0)
+    return _saved(figure, path)
+
+
+def _saved(figure, path):
     image = io.BytesIO()
     figure.savefig(image, dpi=120, format="png")
-    write_atomically(run / "loss.png", image.getvalue())
-    return run / "loss.png"
+    write_atomically(path, image.getvalue())
+    return path

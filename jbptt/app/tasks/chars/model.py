@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jbptt.app.optimising import optimizer_of
 from jbptt.app.running_mean import RunningMean
 from jbptt.app.tasks.chars.settings import Settings
 from jbptt.cells.cell import Cell, features_of_h
@@ -50,20 +51,6 @@ class Chunk(NamedTuple):
 def cell_of(settings: Settings) -> Cell:
     """The cell that the settings name."""
     return CELLS[settings.cell]
-
-
-def optimizer_of(settings: Settings) -> optax.GradientTransformation:
-    """optax's chain: clip the gradient's global norm, then adam or rmsprop at the scheduled rate."""
-    rate = learning_rate(settings)
-    step = {"adam": optax.adam, "rmsprop": optax.rmsprop}[settings.optimizer](rate)
-    return optax.chain(optax.clip_by_global_norm(settings.clip), step)
-
-
-def learning_rate(settings: Settings) -> optax.Schedule:
-    """The rate at each step: constant, or a cosine from the whole rate to a hundredth of it at the last step."""
-    if settings.schedule == "constant":
-        return optax.constant_schedule(settings.learning_rate)
-    return optax.cosine_decay_schedule(settings.learning_rate, settings.steps, alpha=0.01)
 
 
 def init(settings: Settings, vocabulary_size: int) -> Carry:

@@ -1,27 +1,26 @@
 """`jbptt train chars` and `jbptt sample`: the character model from its text to its samples."""
 
 import hashlib
-import json
 import math
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jbptt.app import training
-from jbptt.app.checkpoints import Checkpoints
+from jbptt.app import runs, training
 from jbptt.app.errors import UserError
-from jbptt.app.files import existing_run_folder, new_run_folder, read_config, write_atomically
+from jbptt.app.files import read_config, write_atomically
+from jbptt.app.optimising import learning_rate
 from jbptt.app.plots import plot_losses
 from jbptt.app.reporting import Reporter
+from jbptt.app.settings import settings_in
 from jbptt.app.tasks.chars import model
 from jbptt.app.tasks.chars.corpus import Corpus, bigram_entropy, make_corpus, read_texts, standard_library, streams
 from jbptt.app.tasks.chars.settings import Settings
-from jbptt.cells.table import CELLS
 
 REPORTS, VALIDATIONS = 75, 5
 """How often a run reports its training loss, and validates and checkpoints."""
@@ -43,39 +42,24 @@ def train(texts: list[Path], given: dict[str, Any], out: Path | None, resume: bo
 
     Raises UserError for anything that the user can mend.
     """
-    settings, before, run = Settings(**given), None, None
-    if resume:
-        run = existing_run_folder(out, "chars")
-        before = read_config(run)
-        settings = _resumed(run, _settings(run, before), given)
-        texts = texts or [Path(path) for path in before["texts"]]
-    use_dtype(settings)
-    text = read_texts(texts) if texts else standard_library()
-    corpus = make_corpus(text, shortest=settings.batch * (settings.length + 1))
-    digest, bigram = hashlib.sha256(text.encode()).hexdigest(), bigram_entropy(corpus)
-    if before is not None and digest != before["text_sha256"]:
-        raise UserError(f"--text is not what {run} was trained on: give it that text, or start a new run")
-    carry, start = _init(settings, len(corpus.vocabulary)), 0
-    run = new_run_folder(out, "chars") if run is None else run
-    with Checkpoints(run) as checkpoints:
-        if before is not None and (latest := checkpoints.latest_step()) is not None:
-            carry, start = checkpoints.restore(latest, carry), latest
-        config = {"task": "chars", "settings": settings._asdict(), "texts": [str(path) for path in texts]}
-        config |= {"text_sha256": digest, "bigram_nats": bigram, "vocabulary": corpus.vocabulary}
-        write_atomically(run / "config.json", json.dumps(config, indent=1))
-        _introduce(reporter, run, settings, corpus, bigram, carry.params, start)
-        outcome = training.train(_task(settings, corpus), carry, start, run, checkpoints, reporter)
-    if outcome.interrupted:
-        command = shlex.join(["jbptt", "train", "chars", "--resume", "--out", str(run)])
-        reporter.say(
-            "interrupted",
-            f"interrupted at step {outcome.step}: checkpoint saved in {run}; go on with: {command}",
-            step=outcome.step,
-            run=str(run),
+
+    def prepare(settings, before, run):
+        paths = texts or [Path(path) for path in (before or {}).get("texts", [])]
+        text = read_texts(paths) if paths else standard_library()
+        corpus = make_corpus(text, shortest=settings.batch * (settings.length + 1))
+        digest, bigram = hashlib.sha256(text.encode()).hexdigest(), bigram_entropy(corpus)
+        if before is not None and digest != before["text_sha256"]:
+            raise UserError(f"--text is not what {run} was trained on: give it that text, or start a new run")
+        config = {"texts": [str(path) for path in paths], "text_sha256": digest}
+        return runs.Prepared(
+            config | {"bigram_nats": bigram, "vocabulary": corpus.vocabulary},
+            _init(settings, len(corpus.vocabulary)),
+            _task(settings, corpus),
+            lambda run, carry, start: _introduce(reporter, run, settings, corpus, bigram, carry.params, start),
+            lambda run, carry: _conclude(reporter, run, settings, corpus, bigram, carry.params),
         )
-        return False
-    _conclude(reporter, run, settings, corpus, bigram, outcome.carry.params)
-    return True
+
+    return runs.train("chars", Settings(), given, prepare, _settings, out, resume, reporter)
 
 
 def sample(path: Path, prime: str, temperature: float, length: int, seed: int) -> dict[str, Any]:
@@ -85,21 +69,13 @@ def sample(path: Path, prime: str, temperature: float, length: int, seed: int) -
 
     Returns {"checkpoint", "prime", "text"}. Raises UserError for anything that the user can mend.
     """
-    run, step = path, None
-    if path.absolute().parent.name == "checkpoints" and path.name.isdecimal():
-        run, step = path.absolute().parent.parent, int(path.name)
-    config = read_config(run)
-    settings = _settings(run, config)
-    use_dtype(settings)
-    if not (run / "checkpoints").is_dir():
-        raise UserError(f"{run} has no checkpoint yet")
-    with Checkpoints(run) as checkpoints:
-        step = checkpoints.latest_step() if step is None else step
-        if step is None:
-            raise UserError(f"{run} has no checkpoint yet")
-        carry = checkpoints.restore(step, _init(settings, len(config["vocabulary"])))
+    run, step = runs.run_of(path)
+    config = read_config(run, "chars")
+    settings = _settings(config, run)
+    runs.use_dtype(settings)
+    checkpoint, carry = runs.restored(run, step, _init(settings, len(config["vocabulary"])))
     text = generate(settings, carry.params, config["vocabulary"], prime, temperature, length, seed)
-    return {"checkpoint": str(run / "checkpoints" / str(step)), "prime": prime, "text": text}
+    return {"checkpoint": str(checkpoint), "prime": prime, "text": text}
 
 
 def generate(
@@ -116,39 +92,12 @@ def generate(
     return "".join(vocabulary[index] for index in np.asarray(drawn))
 
 
-def use_dtype(settings: Settings) -> None:
-    """Lets JAX have float64 where the settings ask for it."""
-    if settings.dtype == "float64":
-        jax.config.update("jax_enable_x64", True)
-
-
-def _settings(run, config) -> Settings:
+def _settings(config, run) -> Settings:
     """The settings in a run's config.json, every field of it checked."""
-    fields = {"texts": list, "text_sha256": str, "vocabulary": str, "settings": dict}
-    wrong = [name for name, kind in fields.items() if not isinstance(config.get(name), kind) or not config[name]]
-    wrong = [name for name in wrong if name != "texts" or config.get(name) != []]
-    wrong += [] if all(isinstance(path, str) for path in config.get("texts") or []) else ["texts"]
-    if not wrong:
-        values, defaults = config["settings"], Settings()._asdict()
-        wrong = sorted(set(values) ^ set(defaults))
-        wrong += [name for name, default in defaults.items() if not isinstance(values.get(name), type(default))]
-    if not wrong:
-        wrong = [name for name, value in values.items() if not _possible(name, value)]
-    if wrong:
-        raise UserError(f"{run / 'config.json'} is not what train wrote: look at {', '.join(map(repr, wrong))}")
-    return Settings(**values)
-
-
-def _possible(name, value) -> bool:
-    """Whether the command line would have taken this value of a setting, which is of the right type."""
-    if name == "cell":
-        return value in CELLS
-    choices = get_args(get_type_hints(Settings)[name])  # of a Literal
-    if choices:
-        return value in choices
-    if name == "seed":
-        return 0 <= value < 2**32
-    return value >= 1 if isinstance(value, int) else math.isfinite(value) and value > 0
+    texts = config.get("texts")
+    if not isinstance(texts, list) or not all(isinstance(path, str) for path in texts):
+        raise UserError(f"{run / 'config.json'} is not what train wrote: look at 'texts'")
+    return settings_in(config, Settings, {"text_sha256": str, "vocabulary": str}, run)
 
 
 def _init(settings: Settings, vocabulary_size: int) -> model.Carry:
@@ -158,19 +107,6 @@ def _init(settings: Settings, vocabulary_size: int) -> model.Carry:
         raise UserError(f"--cell {settings.cell} --hidden {settings.hidden}: {error}") from None
 
 
-def _resumed(run, settings: Settings, given) -> Settings:
-    for name, value in given.items():
-        before = getattr(settings, name)
-        if value != before and name != "steps":
-            option = f"--{name.replace('_', '-')}"
-            raise UserError(f"{option} {value} contradicts the run in {run}, which has {before}: leave it out")
-    if given.get("steps", settings.steps) < settings.steps:
-        raise UserError(
-            f"--steps {given['steps']} is less than the run in {run} has ({settings.steps}): it can only grow"
-        )
-    return settings._replace(steps=given.get("steps", settings.steps))
-
-
 def _task(settings: Settings, corpus: Corpus) -> training.Task:
     stream = streams(corpus.train, settings.batch)
     validation_loss = _evaluator(settings, corpus.validation)
@@ -178,7 +114,7 @@ def _task(settings: Settings, corpus: Corpus) -> training.Task:
         steps=settings.steps,
         step=lambda carry, number: _train_step(settings, carry, model.chunk_of(number, stream, settings.length)),
         validate=lambda carry: validation_loss(carry.params),
-        learning_rate=model.learning_rate(settings),
+        learning_rate=learning_rate(settings),
         items="characters",
         items_per_step=settings.batch * settings.length,
         report_every=max(1, settings.steps // REPORTS),
@@ -215,7 +151,7 @@ def _conclude(reporter, run, settings, corpus, bigram, params):
     prime = "def " if set("def ") <= set(corpus.vocabulary) else corpus.vocabulary[int(corpus.train[0])]
     text = generate(settings, params, corpus.vocabulary, prime, temperature=0.7, length=400, seed=settings.seed)
     write_atomically(run / "sample.txt", prime + text)
-    plot = plot_losses(run, bigram)
+    plot = plot_losses(run, "character", bigram)
     more = shlex.join(["jbptt", "sample", str(run), "--prime", prime])
     bits = [nats / math.log(2) for nats in (validation, test, bigram)]
     reporter.say(

@@ -2,11 +2,13 @@
 
 from typing import Literal, NamedTuple
 
+from jbptt.cells.table import CELLS
+
 
 class Settings(NamedTuple):
     """What a run is made of; the command line's options of the same names say what each is."""
 
-    cell: str = "lstm"
+    cell: Literal[tuple(CELLS)] = "lstm"
     layers: int = 1
     hidden: int = 128
     length: int = 64

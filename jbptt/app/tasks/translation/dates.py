@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from functools import cache
 
 from jbptt.app.errors import UserError
-from jbptt.app.tasks.translation.pairs import Data, Pair, Vocabulary
+from jbptt.app.tasks.translation.pairs import Data, Encoding, Pair, Vocabulary
 
 try:
     from babel.dates import format_date, format_skeleton
@@ -21,7 +21,7 @@ except ImportError:
 
 LOCALES = ("en_US", "en_GB", "de", "fr", "es", "it", "pt", "nl", "sv", "pl", "cs", "tr")
 FORMATS = ("short", "medium", "long", "full", "yMd")
-UNSEEN_LOCALES = ("ca", "da", "ro")
+UNSEEN_LOCALES = ("ca", "da", "fi", "hu")
 UNSEEN_FORMATS = ("yMMMEd",)
 """Babel's names of patterns, and skeletons: the fields, which the locale puts in order."""
 
@@ -45,11 +45,9 @@ def dates_data(batch: int, seed: int) -> Data:
         return [_pair(draw, days, locales, formats) for _ in range(number)]
 
     every = [_text(day, locale, f) for day in _DISTINCT for locale in _EVERY_LOCALE for f in _EVERY_FORMAT]
+    source, target = Vocabulary.of(every, words=False), Vocabulary.of(["0123456789-"], words=False)
     return Data(
-        source=Vocabulary.of(every, words=False),
-        target=Vocabulary.of(["0123456789-"], words=False),
-        source_size=max(map(len, every)),
-        target_size=len("1998-03-03") + 1,
+        Encoding(source, target, source_size=max(map(len, every)), target_size=len("1998-03-03") + 1),
         of_step=lambda step: drawn(f"{seed} {step}", batch, days, LOCALES, FORMATS),
         validation=drawn("validation", TESTED, validation_days, LOCALES, FORMATS),
         tests={
@@ -108,8 +106,6 @@ def _numeric():
     """The locales and formats that write numbers alone; one of those that write alike."""
     probes = date(1998, 3, 4), date(2011, 12, 25)
     ways = {
-        tuple(_text(day, locale, f) for day in probes): (locale, f)
-        for locale in _EVERY_LOCALE
-        for f in _EVERY_FORMAT
+        tuple(_text(day, locale, f) for day in probes): (locale, f) for locale in _EVERY_LOCALE for f in _EVERY_FORMAT
     }
     return [way for texts, way in ways.items() if all(map(_is_numeric, texts))]

@@ -12,7 +12,7 @@ import optax
 
 from jbptt.app.optimising import optimizer_of
 from jbptt.app.running_mean import RunningMean
-from jbptt.app.tasks.translation.pairs import END, START, Batch, Data
+from jbptt.app.tasks.translation.pairs import END, START, Batch, Encoding
 from jbptt.app.tasks.translation.settings import Settings
 from jbptt.cells.attending import bahdanau_cell, luong_cell
 from jbptt.cells.cell import features_of_h
@@ -43,12 +43,15 @@ class Carry(NamedTuple):
 
 
 class Score(NamedTuple):
-    """- `nats`: the cross entropy of a token of the target.
+    """Of a batch.
+
+    - `nats`, `tokens`: the sum of the targets' cross entropies, and over how many tokens.
     - `exact` [B]: whether what is written is the target.
     - `written` [T, B]: tokens.
     """
 
     nats: jax.Array
+    tokens: jax.Array
     exact: jax.Array
     written: jax.Array
 
@@ -74,19 +77,19 @@ def model_of(settings: Settings, attention: str) -> Seq2Seq:
     return Seq2Seq((layer,) * settings.layers, (*[cell] * others, top), reverse=settings.encoder == "reversed")
 
 
-def init(settings: Settings, data: Data) -> Carry:
+def init(settings: Settings, encoding: Encoding) -> Carry:
     """Where training starts."""
     key, dtype = jax.random.key(settings.seed), jnp.dtype(settings.dtype)
     learners = {}
     for attention in attentions(settings):
         model = model_of(settings, attention)
-        params = seq2seq_init(key, model, len(data.source), len(data.target), settings.hidden, dtype)
+        params = seq2seq_init(key, model, len(encoding.source), len(encoding.target), settings.hidden, dtype)
         learners[attention] = Learner(params, optimizer_of(settings).init(params))
     return Carry(learners, RunningMean.empty())
 
 
-def loss(settings: Settings, attention: str, params: dict, batch: Batch) -> jax.Array:
-    """Teacher forcing's cross entropy, nats a token of the targets."""
+def nats(settings: Settings, attention: str, params: dict, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """(teacher forcing's cross entropy, summed over the tokens of the targets; their number)"""
     logits = seq2seq(
         model_of(settings, attention),
         params,
@@ -96,10 +99,16 @@ def loss(settings: Settings, attention: str, params: dict, batch: Batch) -> jax.
         target_lengths=batch.target_lengths,
         vjp=settings.vjp,
     )
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))  # a mean of losses is not for bfloat16
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))  # a sum of losses is not for bfloat16
     weights = steps_within(batch.target_lengths, batch.target.shape[0]).astype(logits.dtype)
     total = softmax_cross_entropy(logits, batch.following, weights, reduction="sum", vjp=settings.vjp)
-    return total / jnp.sum(weights)
+    return total, jnp.sum(weights)
+
+
+def loss(settings: Settings, attention: str, params: dict, batch: Batch) -> jax.Array:
+    """Nats a token of the targets."""
+    total, tokens = nats(settings, attention, params, batch)
+    return total / tokens
 
 
 def train_step(settings: Settings, carry: Carry, batch: Batch) -> Carry:
@@ -114,9 +123,10 @@ def train_step(settings: Settings, carry: Carry, batch: Batch) -> Carry:
 
 def score(settings: Settings, attention: str, params: dict, batch: Batch) -> Score:
     """How well a model knows a batch, and what it writes by itself, greedily."""
-    written, _, _ = translate(settings, attention, params, batch.source, batch.source_lengths, len(batch.target), 1)
+    steps = batch.following.shape[0]
+    written, _, _ = translate(settings, attention, params, batch.source, batch.source_lengths, steps, width=1)
     exact = jnp.all(written == batch.following, axis=0)
-    return Score(loss(settings, attention, params, batch), exact, written)
+    return Score(*nats(settings, attention, params, batch), exact, written)
 
 
 def translate(

@@ -3,6 +3,8 @@
 S tokens of the longest source, T of the longest target with its end, B batch.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -10,6 +12,10 @@ import numpy as np
 
 START, END = 0, 1
 """The tokens before and after every target. A vocabulary's own come after them."""
+
+
+SPECIAL = 2
+"""How many those are."""
 
 
 class Pair(NamedTuple):
@@ -30,14 +36,15 @@ class Vocabulary(NamedTuple):
         return cls(tuple(sorted({token for text in texts for token in split(text, words=words)})), words)
 
     def __len__(self) -> int:
-        return len(self.tokens) + 2
+        return len(self.tokens) + SPECIAL
 
     def unknown(self, text: str) -> list[str]:
         """The tokens of a text that are not in the vocabulary."""
         return sorted(set(split(text, words=self.words)) - set(self.tokens))
 
     def text(self, indices: Sequence[int]) -> str:
-        return (" " if self.words else "").join(self.tokens[index - 2] for index in indices if index > END)
+        """What the indices say, without START and END."""
+        return (" " if self.words else "").join(self.tokens[index - SPECIAL] for index in indices if index >= SPECIAL)
 
 
 class Batch(NamedTuple):
@@ -55,39 +62,50 @@ class Batch(NamedTuple):
     target_lengths: np.ndarray
 
 
-class Data(NamedTuple):
-    """What a model learns from.
-
-    - `source`, `target`: the vocabularies.
-    - `source_size`, `target_size`: S and T, in tokens.
-    - `of_step(step)`: the pairs of step 0, 1, ...; the same each time that it is asked.
-    - `validation`, `tests`: held-out pairs; the second by what is new in them.
-    """
+class Encoding(NamedTuple):
+    """How pairs become arrays: the vocabularies, and S and T."""
 
     source: Vocabulary
     target: Vocabulary
     source_size: int
     target_size: int
-    of_step: Callable[[int], list[Pair]]
-    validation: list[Pair]
-    tests: dict[str, list[Pair]]
 
     def batch(self, pairs: Sequence[Pair]) -> Batch:
         """Pairs, each at least one token and no longer than these sizes, as arrays."""
         source, source_lengths = _padded([p.source for p in pairs], self.source, self.source_size)
-        following, target_lengths = _padded([p.target for p in pairs], self.target, self.target_size - 1, ended=True)
+        following, target_lengths = _padded([p.target for p in pairs], self.target, self.target_size, ended=True)
         target = np.concatenate([np.full_like(following[:1], START), following[:-1]])
         return Batch(source, source_lengths, target, following, target_lengths)
 
 
+class Data(NamedTuple):
+    """What a model learns from.
+
+    - `encoding`: how it becomes arrays.
+    - `of_step(step)`: the pairs of step 0, 1, ...; the same each time that it is asked.
+    - `validation`, `tests`: held-out pairs; the second by what is new in them.
+    """
+
+    encoding: Encoding
+    of_step: Callable[[int], list[Pair]]
+    validation: list[Pair]
+    tests: dict[str, list[Pair]]
+
+    def digest(self) -> str:
+        """Tells data from other data."""
+        held = [self.encoding, self.of_step(0), self.validation, self.tests]
+        return hashlib.sha256(json.dumps(held).encode()).hexdigest()
+
+
 def split(text: str, *, words: bool) -> list[str]:
+    """The tokens of a text."""
     return text.split() if words else list(text)
 
 
 def _padded(texts, vocabulary, size, *, ended=False):
     """Indices, time first, and lengths."""
-    index = {token: number for number, token in enumerate(vocabulary.tokens, start=2)}
-    padded = np.full((len(texts), size + ended), END, np.int32)
+    index = {token: number for number, token in enumerate(vocabulary.tokens, start=SPECIAL)}
+    padded = np.full((len(texts), size), END, np.int32)
     lengths = np.zeros(len(texts), np.int32)
     for row, text in enumerate(texts):
         indices = [index[token] for token in split(text, words=vocabulary.words)]

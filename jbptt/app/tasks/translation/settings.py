@@ -8,6 +8,8 @@ from jbptt.cells.table import CELLS
 class Settings(NamedTuple):
     """What a run is made of; the command line's options of the same names say what each is."""
 
+    tokens: Literal["characters", "words"] = "characters"
+    longest: int = 200
     attention: Literal["bahdanau", "luong_dot", "luong_general", "luong_concat", "none"] = "bahdanau"
     baseline: bool = True
     encoder: Literal["bidirectional", "forward", "reversed"] = "bidirectional"
@@ -15,7 +17,7 @@ class Settings(NamedTuple):
     layers: int = 1
     hidden: int = 128
     batch: int = 64
-    steps: int = 3000
+    steps: int = 1000
     optimizer: Literal["adam", "rmsprop"] = "adam"
     learning_rate: float = 4e-3
     schedule: Literal["cosine", "constant"] = "cosine"

@@ -1,0 +1,106 @@
+"""A run of any task, from its settings to its end: begun, interrupted, gone on with; and its checkpoints read again."""
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from jbptt.app import training
+from jbptt.app.checkpoints import Checkpoints
+from jbptt.app.errors import UserError
+from jbptt.app.files import existing_run_folder, new_run_folder, read_config, write_atomically
+from jbptt.app.reporting import Reporter
+from jbptt.app.settings import resumed
+
+
+class Prepared(NamedTuple):
+    """What a task makes of its settings and data.
+
+    - `config`: what config.json holds beside the settings: all that reading a checkpoint needs.
+    - `carry`: where training starts.
+    - `training`: the loop's steps.
+    - `introduce(run, carry, start)`: tells of the run.
+    - `conclude(run, carry)`: tells of its results, and writes them.
+    """
+
+    config: dict[str, Any]
+    carry: Any
+    training: training.Task
+    introduce: Callable[[Path, Any, int], None]
+    conclude: Callable[[Path, Any], None]
+
+
+def train(
+    task: str,
+    defaults: Any,
+    given: dict[str, Any],
+    prepare: Callable[[Any, dict | None, Path | None], Prepared],
+    settings_of: Callable[[dict, Path], Any],
+    out: Path | None,
+    resume: bool,
+    reporter: Reporter,
+) -> bool:
+    """Trains a task's model, or goes on with one; returns whether it came to its end.
+
+    - `task`: its name, as in `jbptt train chars`.
+    - `defaults`, `given`: the settings, and those that the user gave.
+    - `prepare(settings, before, run)`: `before` and `run` are the config and the folder of the run that goes on.
+    - `settings_of(config, run)`: the settings in a config.
+    - `out`, `resume`: the folder, and whether to go on with what is there.
+
+    Raises UserError for anything that the user can mend.
+    """
+    settings, before, run = defaults._replace(**given), None, None
+    if resume:
+        run = existing_run_folder(out, task)
+        before = read_config(run, task)
+        settings = resumed(settings_of(before, run), given, run)
+    use_dtype(settings)
+    prepared = prepare(settings, before, run)
+    run = new_run_folder(out, task) if run is None else run
+    carry, start = prepared.carry, 0
+    with Checkpoints(run) as checkpoints:
+        if before is not None and (latest := checkpoints.latest_step()) is not None:
+            carry, start = checkpoints.restore(latest, carry), latest
+        config = {"task": task, "settings": settings._asdict()} | prepared.config
+        write_atomically(run / "config.json", json.dumps(config, indent=1))
+        prepared.introduce(run, carry, start)
+        outcome = training.train(prepared.training, carry, start, run, checkpoints, reporter)
+    if outcome.interrupted:
+        command = shlex.join(["jbptt", "train", task, "--resume", "--out", str(run)])
+        reporter.say(
+            "interrupted",
+            f"interrupted at step {outcome.step}: checkpoint saved in {run}; go on with: {command}",
+            step=outcome.step,
+            run=str(run),
+        )
+        return False
+    prepared.conclude(run, outcome.carry)
+    return True
+
+
+def run_of(checkpoint: Path) -> tuple[Path, int | None]:
+    """(a run's folder, the step) of what the user names: a run, its newest checkpoint meant (None), or a checkpoint."""
+    if checkpoint.absolute().parent.name == "checkpoints" and checkpoint.name.isdecimal():
+        return checkpoint.absolute().parent.parent, int(checkpoint.name)
+    return checkpoint, None
+
+
+def restored(run: Path, step: int | None, like: Any) -> tuple[Path, Any]:
+    """(the checkpoint's folder, its carry) of a run's step, the newest for None. Raises UserError if there is none."""
+    if not (run / "checkpoints").is_dir():
+        raise UserError(f"{run} has no checkpoint yet")
+    with Checkpoints(run) as checkpoints:
+        step = checkpoints.latest_step() if step is None else step
+        if step is None:
+            raise UserError(f"{run} has no checkpoint yet")
+        return run / "checkpoints" / str(step), checkpoints.restore(step, like)
+
+
+def use_dtype(settings: Any) -> None:
+    """Lets JAX have float64 where the settings ask for it."""
+    if settings.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)

@@ -1,0 +1,58 @@
+"""A run's settings: NamedTuples of numbers, choices (a Literal) and switches, checked when they are read again."""
+
+import math
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from jbptt.app.errors import UserError
+
+
+def choices(kind: type, name: str) -> tuple[str, ...]:
+    """The values that a setting of a Literal's type can have; none for others."""
+    return get_args(get_type_hints(kind)[name])
+
+
+def settings_in(config: dict[str, Any], kind: type, fields: dict[str, type], run: Path) -> Any:
+    """The settings, of the NamedTuple `kind`, in a run's config.json.
+
+    - `fields`: what else must be in it, and not empty: names and types.
+
+    Raises UserError for anything that the command line would not have written.
+    """
+    wrong = [name for name, of in fields.items() if not isinstance(config.get(name), of) or not config[name]]
+    values, defaults = config["settings"], kind()._asdict()
+    if not isinstance(values, dict):
+        wrong.append("settings")
+    if not wrong:
+        wrong = sorted(set(values) ^ set(defaults))
+        wrong += [name for name, default in defaults.items() if type(values.get(name)) is not type(default)]
+    if not wrong:
+        wrong = [name for name, value in values.items() if not _possible(kind, name, value)]
+    if wrong:
+        raise UserError(f"{run / 'config.json'} is not what train wrote: look at {', '.join(map(repr, wrong))}")
+    return kind(**values)
+
+
+def resumed(settings: Any, given: dict[str, Any], run: Path) -> Any:
+    """The settings of a run that goes on with more steps, if the user gave more. Raises UserError for other changes."""
+    for name, value in given.items():
+        before = getattr(settings, name)
+        if value != before and name != "steps":
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option} {value} contradicts the run in {run}, which has {before}: leave it out")
+    if given.get("steps", settings.steps) < settings.steps:
+        raise UserError(
+            f"--steps {given['steps']} is less than the run in {run} has ({settings.steps}): it can only grow"
+        )
+    return settings._replace(steps=given.get("steps", settings.steps))
+
+
+def _possible(kind, name, value):
+    """Whether the command line would have taken this value of a setting, which is of the right type."""
+    if options := choices(kind, name):
+        return value in options
+    if isinstance(value, bool):
+        return True
+    if name == "seed":
+        return 0 <= value < 2**32
+    return value >= 1 if isinstance(value, int) else math.isfinite(value) and value > 0

@@ -1,0 +1,233 @@
+"""`jbptt train dates`, `jbptt train pairs` and `jbptt translate`: from pairs of texts to translations."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jbptt.app import runs, training
+from jbptt.app.errors import UserError
+from jbptt.app.files import read_config, write_atomically
+from jbptt.app.optimising import learning_rate
+from jbptt.app.plots import HeatMap, plot_alignments, plot_losses
+from jbptt.app.reporting import Reporter
+from jbptt.app.settings import settings_in
+from jbptt.app.tasks.translation import model, results
+from jbptt.app.tasks.translation.pairs import Data, Encoding, Pair, Vocabulary, split
+from jbptt.app.tasks.translation.settings import Settings
+from jbptt.app.tasks.translation.tsv import pairs_data
+
+REPORTS, VALIDATIONS = 50, 5
+"""How often a run reports its training loss, and validates and checkpoints."""
+
+EVALUATED = 250
+"""Held-out pairs at once."""
+
+SHOWN = 5
+"""Examples printed, and drawn."""
+
+_train_step = jax.jit(model.train_step, static_argnames="settings", donate_argnames="carry")
+_score = jax.jit(model.score, static_argnames=("settings", "attention"))
+_translate = jax.jit(model.translate, static_argnames=("settings", "attention", "steps", "width"))
+_alignment = jax.jit(model.alignment, static_argnames=("settings", "attention"))
+
+
+def train_dates(given: dict[str, Any], out: Path | None, resume: bool, reporter: Reporter) -> bool:
+    """Trains a model that reads dates, or goes on with one; returns whether it came to its end.
+
+    - `given`: the settings that the user gave; the others are the defaults', or the run's if it is resumed.
+
+    Raises UserError for anything that the user can mend.
+    """
+    from jbptt.app.tasks.translation.dates import dates_data  # Babel, which translating needs not
+
+    def prepare(settings, before, run):
+        data = dates_data(settings.batch, settings.seed)
+        return _prepared(
+            reporter, settings, data, before, f"{run} was begun with other locale data, another Babel's", {}
+        )
+
+    return runs.train("dates", Settings(), given, prepare, _settings, out, resume, reporter)
+
+
+def train_pairs(path: Path | None, given: dict[str, Any], out: Path | None, resume: bool, reporter: Reporter) -> bool:
+    """Trains on the pairs in a file, the run's if it is resumed and none is given; as `train_dates` otherwise."""
+
+    def prepare(settings, before, run):
+        file = path or (before and Path(before["pairs"]))
+        if file is None:
+            raise UserError("--pairs must name a file of lines, SOURCE<tab>TARGET")
+        data = pairs_data(file, settings)
+        differs = f"--pairs {file} is not what {run} was trained on: give it that file, or start a new run"
+        return _prepared(reporter, settings, data, before, differs, {"pairs": str(file)})
+
+    return runs.train("pairs", Settings()._replace(baseline=False), given, prepare, _settings, out, resume, reporter)
+
+
+def translate(path: Path, texts: list[str], beams: int, heat_map: Path | None) -> list[dict[str, Any]]:
+    """What a trained model makes of texts.
+
+    - `path`: the folder of a run, whose newest checkpoint is taken, or one of its checkpoints.
+    - `beams`: how many are kept in the search; 1 takes the likeliest token each time.
+    - `heat_map`: a PNG file to draw the alignments into.
+
+    Returns {"source", "translation", "log_probability"} of each. Raises UserError for anything that the user can mend.
+    """
+    run, step = runs.run_of(path)
+    config = read_config(run, "dates", "pairs")
+    settings = _settings(config, run)
+    encoding = _encoding(config, settings)
+    if heat_map is not None and settings.attention == "none":
+        raise UserError(f"--heat-map needs a model with attention, and {run} has none")
+    for text in texts:
+        _check_text(text, encoding)
+    runs.use_dtype(settings)
+    _, carry = runs.restored(run, step, model.init(settings, encoding))
+    params = carry.learners[settings.attention].params
+    batch = encoding.batch([Pair(text, "") for text in texts])
+    written, lengths, scores = _translate(
+        settings, settings.attention, params, batch.source, batch.source_lengths, encoding.target_size, beams
+    )
+    translations = [encoding.target.text(written[:, b]) for b in range(len(texts))]
+    if heat_map is not None:
+        _draw(heat_map, settings, params, encoding, [Pair(*pair) for pair in zip(texts, translations, strict=True)])
+    return [
+        {"source": source, "translation": translation, "log_probability": float(score)}
+        for source, translation, score in zip(texts, translations, scores, strict=True)
+    ]
+
+
+def _prepared(reporter, settings, data, before, differs, config):
+    """What `runs.train` needs. Raises UserError if the data is not what the run was begun with: `differs`."""
+    digest = data.digest()
+    if before is not None and digest != before["data_sha256"]:
+        raise UserError(differs)
+    source, target, source_size, target_size = data.encoding
+    config |= {"data_sha256": digest, "source_tokens": source.tokens, "target_tokens": target.tokens}
+    return runs.Prepared(
+        config | {"source_size": source_size, "target_size": target_size},
+        model.init(settings, data.encoding),
+        _task(settings, data),
+        lambda run, carry, start: _introduce(reporter, run, settings, data, carry, start),
+        lambda run, carry: _conclude(reporter, run, settings, data, carry),
+    )
+
+
+def _settings(config, run) -> Settings:
+    """The settings in a run's config.json, every field of it checked."""
+    fields = {"data_sha256": str, "source_tokens": list, "target_tokens": list, "source_size": int, "target_size": int}
+    settings = settings_in(config, Settings, fields, run)
+    for name in ("source_tokens", "target_tokens"):
+        if not all(isinstance(token, str) for token in config[name]):
+            raise UserError(f"{run / 'config.json'} is not what train wrote: look at {name!r}")
+    return settings
+
+
+def _encoding(config, settings):
+    vocabularies = (
+        Vocabulary(tuple(config[f"{side}_tokens"]), settings.tokens == "words") for side in ("source", "target")
+    )
+    return Encoding(*vocabularies, config["source_size"], config["target_size"])
+
+
+def _check_text(text, encoding):
+    tokens = split(text, words=encoding.source.words)
+    if not tokens:
+        raise UserError("TEXT must hold at least one token, got an empty one")
+    if unknown := encoding.source.unknown(text):
+        raise UserError(f"TEXT {text!r} holds {unknown[0]!r}, which is not in the vocabulary that the model was given")
+    if len(tokens) > encoding.source_size:
+        raise UserError(
+            f"TEXT {text!r} has {len(tokens)} tokens, and the model was trained on {encoding.source_size} at most"
+        )
+
+
+def _task(settings: Settings, data: Data) -> training.Task:
+    def validate(carry):
+        return _result(settings, settings.attention, carry, data.encoding, data.validation).nats
+
+    return training.Task(
+        steps=settings.steps,
+        step=lambda carry, number: _train_step(settings, carry, data.encoding.batch(data.of_step(number))),
+        validate=validate,
+        learning_rate=learning_rate(settings),
+        items="pairs",
+        items_per_step=settings.batch,
+        report_every=max(1, settings.steps // REPORTS),
+        validate_every=max(1, settings.steps // VALIDATIONS),
+    )
+
+
+def _result(settings, attention, carry, encoding, pairs):
+    params = carry.learners[attention].params
+    scores = [
+        jax.device_get(_score(settings, attention, params, encoding.batch(some)))
+        for some in (pairs[start : start + EVALUATED] for start in range(0, len(pairs), EVALUATED))
+    ]
+    return results.Result(
+        exact=float(np.mean(np.concatenate([score.exact for score in scores]))),
+        nats=float(sum(score.nats for score in scores) / sum(score.tokens for score in scores)),
+        written=[encoding.target.text(row) for score in scores for row in score.written.T],
+    )
+
+
+def _introduce(reporter, run, settings, data, carry, start):
+    parameters = {name: sum(leaf.size for leaf in jax.tree.leaves(of.params)) for name, of in carry.learners.items()}
+    models = ", ".join(f"{name} ({number:,} parameters)" for name, number in parameters.items())
+    source, target, source_size, target_size = data.encoding
+    reporter.say(
+        "start",
+        f"{run}: {settings.cell}, {settings.layers} layer(s) of {settings.hidden}; attention: {models}; sources of up to "
+        f"{source_size} of {len(source.tokens)} {settings.tokens}, targets of up to {target_size - 1} of "
+        f"{len(target.tokens)}" + (f"; resumed at step {start}" if start else ""),
+        run=str(run),
+        parameters=parameters,
+        source_vocabulary=len(source.tokens),
+        target_vocabulary=len(target.tokens),
+        step=start,
+    )
+
+
+def _conclude(reporter, run, settings, data, carry):
+    of_model = {
+        attention: {
+            name: _result(settings, attention, carry, data.encoding, pairs) for name, pairs in data.tests.items()
+        }
+        for attention in carry.learners
+    }
+    held_out, *_ = data.tests
+    text = "\n\n".join(
+        [results.table(of_model)]
+        + [f"{name}:\n\n{results.examples(some[:SHOWN], of_model, name)}" for name, some in data.tests.items()]
+    )
+    write_atomically(run / "results.md", text + "\n")
+    files = [plot_losses(run, "token"), run / "metrics.csv", run / "results.md"]
+    if settings.attention != "none":
+        params = carry.learners[settings.attention].params
+        written = of_model[settings.attention][held_out].written
+        shown = [Pair(pair.source, text) for pair, text in zip(data.tests[held_out], written, strict=True)][:SHOWN]
+        files.append(_draw(run / "alignments.png", settings, params, data.encoding, shown))
+    more = shlex.join(["jbptt", "translate", str(run), data.tests[held_out][0].source])
+    reporter.say(
+        "end",
+        f"\n{text}\n\n{', '.join(map(str, files))}; more with: {more}",
+        run=str(run),
+        results={
+            attention: {name: {"exact": each.exact, "nats": each.nats} for name, each in sets.items()}
+            for attention, sets in of_model.items()
+        },
+    )
+
+
+def _draw(path, settings, params, encoding, pairs):
+    """Heat maps of what was written, into a PNG file."""
+    batch = encoding.batch(pairs)
+    alpha = np.asarray(_alignment(settings, settings.attention, params, batch), np.float32)  # [T, B, S]
+    maps = []
+    for b, pair in enumerate(pairs):
+        source = split(pair.source, words=encoding.source.words)
+        target = [*split(pair.target, words=encoding.target.words), "∎"]
+        maps.append(HeatMap(alpha[: len(target), b, : len(source)], source, target))
+    return plot_alignments(path, maps)

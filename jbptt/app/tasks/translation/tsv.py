@@ -1,0 +1,80 @@
+"""Pairs from a user's own file: a line each, SOURCE<tab>TARGET."""
+
+import random
+from functools import lru_cache
+from pathlib import Path
+
+from jbptt.app.errors import UserError
+from jbptt.app.tasks.translation.pairs import Data, Encoding, Pair, Vocabulary, split
+from jbptt.app.tasks.translation.settings import Settings
+
+HELD_OUT, TESTED = 0.05, 1000
+"""The share of distinct sources for validation, and the same for test; and the most pairs that are asked of each."""
+
+
+def read_pairs(path: Path, settings: Settings) -> list[Pair]:
+    """The pairs of a UTF-8 file. Raises UserError for a file or a line that cannot be read, or is too long."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"--pairs {path} is not UTF-8 (byte {error.start}): convert it, e.g. with iconv") from None
+    except OSError as error:
+        raise UserError(f"--pairs {path} cannot be read: {error.strerror}") from None
+    pairs = [
+        _pair(line, settings, f"--pairs {path}, line {number}")
+        for number, line in enumerate(text.replace("\r\n", "\n").removesuffix("\n").split("\n"), start=1)
+        if text
+    ]
+    if not pairs:
+        raise UserError(f"--pairs {path} is empty: it needs lines of SOURCE<tab>TARGET")
+    return pairs
+
+
+def _pair(line, settings, where):
+    columns = line.split("\t")
+    if len(columns) != 2:
+        raise UserError(f"{where}: must be SOURCE<tab>TARGET, has {len(columns)} columns where 2 are needed")
+    for name, column in zip(("source", "target"), columns, strict=True):
+        tokens = len(split(column, words=settings.tokens == "words"))
+        if tokens == 0:
+            raise UserError(f"{where}: the {name} is empty, it needs at least one token")
+        if tokens > settings.longest:
+            raise UserError(
+                f"{where}: the {name} has {tokens} tokens, more than --longest {settings.longest}: shorten it, or ask "
+                "for more"
+            )
+    return Pair(*columns)
+
+
+def pairs_data(path: Path, settings: Settings) -> Data:
+    """The pairs of a file, shuffled, with some of its distinct sources held out. Raises UserError if they are too few."""
+    pairs, words = read_pairs(path, settings), settings.tokens == "words"
+    sources = sorted({pair.source for pair in pairs})
+    random.Random(settings.seed).shuffle(sources)
+    held_out = max(1, int(HELD_OUT * len(sources)))
+    if len(sources) < 3:
+        raise UserError(
+            f"--pairs {path} holds {len(sources)} different sources, at least 3 are needed: one to learn from, and two "
+            "to hold out"
+        )
+    of = {source: 0 for source in sources[:held_out]} | {source: 1 for source in sources[held_out : 2 * held_out]}
+    validation, test, learned = ([pair for pair in pairs if of.get(pair.source, 2) == n] for n in range(3))
+
+    @lru_cache(2)
+    def epoch(number):
+        return random.Random(f"{settings.seed} {number}").sample(learned, len(learned))
+
+    def of_step(step):
+        places = range(step * settings.batch, (step + 1) * settings.batch)
+        return [epoch(place // len(learned))[place % len(learned)] for place in places]
+
+    source, target = (Vocabulary.of(texts, words=words) for texts in zip(*pairs, strict=True))
+    source_size, target_size = (
+        max(len(split(text, words=words)) for text in texts) for texts in zip(*pairs, strict=True)
+    )
+    return Data(
+        Encoding(source, target, source_size, target_size + 1),
+        of_step,
+        validation[:TESTED],
+        {"held-out": test[:TESTED]},
+    )
