@@ -1,9 +1,7 @@
 """Recurrent networks in JAX as pure functions, with backpropagation through time derived by hand."""
 
-from jbptt.cells.attending import (
-    LuongState as LuongState,
+from jbptt.cells.bahdanau import (
     bahdanau_cell as bahdanau_cell,
-    luong_cell as luong_cell,
 )
 from jbptt.cells.cell import Cell as Cell, Kept as Kept
 from jbptt.cells.clockwork import (
@@ -33,6 +31,10 @@ from jbptt.cells.lstm_layer_norm import (
 )
 from jbptt.cells.lstm_pair import LSTMGatesState as LSTMGatesState, LSTMState as LSTMState
 from jbptt.cells.lstm_projected import lstm_projected as lstm_projected, lstm_projected_cell as lstm_projected_cell
+from jbptt.cells.luong import (
+    LuongState as LuongState,
+    luong_cell as luong_cell,
+)
 from jbptt.cells.slstm import SLSTMState as SLSTMState, slstm as slstm, slstm_cell as slstm_cell
 from jbptt.comparison.pair import Report as Report, compare as compare
 from jbptt.feedforward.activations import (

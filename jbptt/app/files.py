@@ -37,7 +37,9 @@ def read_config(run: Path, *tasks: str) -> dict[str, Any]:
     if not isinstance(config, dict) or "settings" not in config:
         raise UserError(f"{path} is not a run's configuration: it has no 'settings'")
     if tasks and config.get("task") not in tasks:
-        raise UserError(f"{run} is a run of {config.get('task')!r}: name one of train {' or '.join(tasks)}")
+        raise UserError(
+            f"{run} must hold a run of train {' or '.join(tasks)}, and its config.json names {config.get('task')!r}"
+        )
     return config
 
 

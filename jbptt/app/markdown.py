@@ -13,3 +13,9 @@ def head(headings: Sequence[str], widths: Sequence[int]) -> str:
     """The headings, and the rule below them."""
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     return f"{line(headings, widths)}\n{line(rule, widths)}"
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A whole table, as wide as its texts."""
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    return "\n".join([head(headings, widths), *(line(row, widths) for row in rows)])

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jbptt.cells.attending import bahdanau_cell, luong_cell
+from jbptt.cells.bahdanau import bahdanau_cell
 from jbptt.cells.cell import Cell
 from jbptt.cells.elman import rnn
+from jbptt.cells.luong import luong_cell
 from jbptt.cells.table import CELLS
 from jbptt.feedforward.activations import sigmoid
 from jbptt.feedforward.layer import dense

@@ -28,7 +28,7 @@ HANDED_ON = ("h", "c")
 class Seq2Seq(NamedTuple):
     """- `encoder`: layers, cells and `Bidirectional`s.
     - `decoder`: as many cells; the last may be a `bahdanau_cell` or a `luong_cell`.
-    - `reverse`: whether the encoder, of cells alone, reads the source from its last token to its first (Sutskever 2014).
+    - `reverse`: whether the encoder, of cells alone, reads the source from its end to its beginning (Sutskever 2014).
     """
 
     encoder: tuple[Layer, ...]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from jbptt.app.optimising import learning_rate, optimizer_of
 from jbptt.app.reporting import BarReporter
 from jbptt.app.tasks.chars import corpus, model
 from jbptt.app.tasks.chars.settings import Settings
@@ -56,14 +57,14 @@ def test_evaluation_in_chunks_is_one_run_over_the_whole():
 
 
 def test_learning_rate_falls_to_a_hundredth():
-    rate = model.learning_rate(SETTINGS)
+    rate = learning_rate(SETTINGS)
     assert float(rate(0)) == pytest.approx(SETTINGS.learning_rate)
     assert float(rate(SETTINGS.steps)) == pytest.approx(SETTINGS.learning_rate / 100)
-    assert float(model.learning_rate(SETTINGS._replace(schedule="constant"))(9)) == SETTINGS.learning_rate
+    assert float(learning_rate(SETTINGS._replace(schedule="constant"))(9)) == SETTINGS.learning_rate
 
 
 def test_gradient_is_clipped_by_its_global_norm():
-    optimizer = model.optimizer_of(SETTINGS._replace(clip=0.5))
+    optimizer = optimizer_of(SETTINGS._replace(clip=0.5))
     clipped, _ = optimizer.update(jnp.full(4, 100.0), optimizer.init(jnp.zeros(4)))
     first_moment = (1 - 0.9) * 0.25  # of adam, whose update is the ratio of its moments; 0.5 over four equal entries
     moments = optimizer.update(jnp.full(4, 100.0), optimizer.init(jnp.zeros(4)))[1]

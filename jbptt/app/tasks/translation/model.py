@@ -14,8 +14,9 @@ from jbptt.app.optimising import optimizer_of
 from jbptt.app.running_mean import RunningMean
 from jbptt.app.tasks.translation.pairs import END, START, Batch, Encoding
 from jbptt.app.tasks.translation.settings import Settings
-from jbptt.cells.attending import bahdanau_cell, luong_cell
+from jbptt.cells.bahdanau import bahdanau_cell
 from jbptt.cells.cell import features_of_h
+from jbptt.cells.luong import luong_cell
 from jbptt.cells.table import CELLS
 from jbptt.feedforward.losses import softmax_cross_entropy
 from jbptt.networks.decoding import Decoded, beam_search

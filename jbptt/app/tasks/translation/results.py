@@ -22,23 +22,25 @@ Results = dict[str, dict[str, Result]]
 
 def table(results: Results) -> str:
     """Markdown: a row a held-out set, two columns a model."""
-    names = [("no attention" if attention == "none" else attention) for attention in results]
-    headings = ["held out", *(f"{name}: {column}" for name in names for column in ("exact match", "nats a token"))]
-    sets = list(next(iter(results.values())))
-    widths = [max(map(len, [headings[0], *sets])), *map(len, headings[1:])]
-    lines = [markdown.head(headings, widths)]
-    for name in sets:
-        figures = [each[name] for each in results.values()]
-        texts = [text for each in figures for text in (f"{each.exact:.1%}", f"{each.nats:.4f}")]
-        lines.append(markdown.line([name, *texts], widths))
-    return "\n".join(lines)
+    headings = [
+        "held out",
+        *(f"{name(each)}, {figure}" for each in results for figure in ("exact match", "nats a token")),
+    ]
+    sets = next(iter(results.values()))
+    rows = [[held_out, *(text for each in results.values() for text in _texts(each[held_out]))] for held_out in sets]
+    return markdown.table(headings, rows)
 
 
 def examples(pairs: Sequence[Pair], results: Results, held_out: str) -> str:
-    """The first pairs of a held-out set: what is right, and what each model writes."""
-    head = markdown.head(["source", "target", *results], [1] * (len(results) + 2))
-    lines = [
-        markdown.line([*pair, *(each[held_out].written[row] for each in results.values())], [1] * (len(results) + 2))
-        for row, pair in enumerate(pairs)
-    ]
-    return "\n".join([head, *lines])
+    """Markdown: the first pairs of a held-out set, what is right and what each model writes."""
+    rows = [[*pair, *(each[held_out].written[row] for each in results.values())] for row, pair in enumerate(pairs)]
+    return markdown.table(["source", "target", *map(name, results)], rows)
+
+
+def name(attention: str) -> str:
+    """What a model is called."""
+    return "no attention" if attention == "none" else attention
+
+
+def _texts(result):
+    return f"{result.exact:.1%}", f"{result.nats:.4f}"

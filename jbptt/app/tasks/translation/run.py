@@ -45,9 +45,8 @@ def train_dates(given: dict[str, Any], out: Path | None, resume: bool, reporter:
 
     def prepare(settings, before, run):
         data = dates_data(settings.batch, settings.seed)
-        return _prepared(
-            reporter, settings, data, before, f"{run} was begun with other locale data, another Babel's", {}
-        )
+        differs = f"{run} was begun with other locale data: install the Babel of then, or start a new run"
+        return _prepared(reporter, settings, data, before, differs, {})
 
     return runs.train("dates", Settings(), given, prepare, _settings, out, resume, reporter)
 
@@ -87,7 +86,7 @@ def translate(path: Path, texts: list[str], beams: int, heat_map: Path | None) -
     _, carry = runs.restored(run, step, model.init(settings, encoding))
     params = carry.learners[settings.attention].params
     batch = encoding.batch([Pair(text, "") for text in texts])
-    written, lengths, scores = _translate(
+    written, _, scores = _translate(
         settings, settings.attention, params, batch.source, batch.source_lengths, encoding.target_size, beams
     )
     translations = [encoding.target.text(written[:, b]) for b in range(len(texts))]
@@ -126,10 +125,9 @@ def _settings(config, run) -> Settings:
 
 
 def _encoding(config, settings):
-    vocabularies = (
-        Vocabulary(tuple(config[f"{side}_tokens"]), settings.tokens == "words") for side in ("source", "target")
-    )
-    return Encoding(*vocabularies, config["source_size"], config["target_size"])
+    words = settings.tokens == "words"
+    source, target = (Vocabulary(tuple(config[name]), words) for name in ("source_tokens", "target_tokens"))
+    return Encoding(source, target, config["source_size"], config["target_size"])
 
 
 def _check_text(text, encoding):
@@ -139,8 +137,9 @@ def _check_text(text, encoding):
     if unknown := encoding.source.unknown(text):
         raise UserError(f"TEXT {text!r} holds {unknown[0]!r}, which is not in the vocabulary that the model was given")
     if len(tokens) > encoding.source_size:
+        size = encoding.source_size
         raise UserError(
-            f"TEXT {text!r} has {len(tokens)} tokens, and the model was trained on {encoding.source_size} at most"
+            f"TEXT {text!r} has {len(tokens)} tokens, and the model was trained on up to {size}: shorten it"
         )
 
 
@@ -179,8 +178,8 @@ def _introduce(reporter, run, settings, data, carry, start):
     source, target, source_size, target_size = data.encoding
     reporter.say(
         "start",
-        f"{run}: {settings.cell}, {settings.layers} layer(s) of {settings.hidden}; attention: {models}; sources of up to "
-        f"{source_size} of {len(source.tokens)} {settings.tokens}, targets of up to {target_size - 1} of "
+        f"{run}: {settings.cell}, {settings.layers} layer(s) of {settings.hidden}; attention: {models}; sources of "
+        f"up to {source_size} of {len(source.tokens)} {settings.tokens}, targets of up to {target_size - 1} of "
         f"{len(target.tokens)}" + (f"; resumed at step {start}" if start else ""),
         run=str(run),
         parameters=parameters,

@@ -47,7 +47,7 @@ def _pair(line, settings, where):
 
 
 def pairs_data(path: Path, settings: Settings) -> Data:
-    """The pairs of a file, shuffled, with some of its distinct sources held out. Raises UserError if they are too few."""
+    """The pairs of a file, some of its distinct sources held out. Raises UserError if those are too few."""
     pairs, words = read_pairs(path, settings), settings.tokens == "words"
     sources = sorted({pair.source for pair in pairs})
     random.Random(settings.seed).shuffle(sources)
@@ -68,13 +68,8 @@ def pairs_data(path: Path, settings: Settings) -> Data:
         places = range(step * settings.batch, (step + 1) * settings.batch)
         return [epoch(place // len(learned))[place % len(learned)] for place in places]
 
-    source, target = (Vocabulary.of(texts, words=words) for texts in zip(*pairs, strict=True))
-    source_size, target_size = (
-        max(len(split(text, words=words)) for text in texts) for texts in zip(*pairs, strict=True)
-    )
-    return Data(
-        Encoding(source, target, source_size, target_size + 1),
-        of_step,
-        validation[:TESTED],
-        {"held-out": test[:TESTED]},
-    )
+    texts = list(zip(*pairs, strict=True))  # the sources, the targets
+    source, target = (Vocabulary.of(each, words=words) for each in texts)
+    source_size, target_size = (max(len(split(text, words=words)) for text in each) for each in texts)
+    encoding = Encoding(source, target, source_size, target_size + 1)
+    return Data(encoding, of_step, validation[:TESTED], {"held-out sources": test[:TESTED]})

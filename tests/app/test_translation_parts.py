@@ -1,0 +1,60 @@
+"""The parts of the translation task, each held to something worked out without it."""
+
+from datetime import date
+
+import numpy as np
+import pytest
+
+from jbptt.app.tasks.translation import dates, tsv
+from jbptt.app.tasks.translation.pairs import END, START, Encoding, Pair, Vocabulary
+from jbptt.app.tasks.translation.settings import Settings
+
+
+def test_pairs_as_arrays():
+    encoding = Encoding(Vocabulary.of(["ab", "cb"], words=False), Vocabulary.of(["x y"], words=True), 3, 3)
+    batch = encoding.batch([Pair("ab", "y x"), Pair("c", "y")])
+    a, b, c, x, y = 2, 3, 4, 2, 3
+    np.testing.assert_array_equal(batch.source.T, [[a, b, END], [c, END, END]])
+    np.testing.assert_array_equal(batch.target.T, [[START, y, x], [START, y, END]])
+    np.testing.assert_array_equal(batch.following.T, [[y, x, END], [y, END, END]])
+    assert batch.source_lengths.tolist() == [2, 1] and batch.target_lengths.tolist() == [3, 2]
+    assert encoding.target.text([y, x, END]) == "y x"
+    assert encoding.source.unknown("abd€") == ["d", "€"]
+
+
+@pytest.mark.parametrize(
+    ("text", "day", "another"),
+    [
+        ("03/03/98", date(1998, 3, 3), False),
+        ("3/4/98", date(1998, 3, 4), True),  # in the United States, and in Spain
+        ("03/04/1998", date(1998, 4, 3), False),  # where both are padded, the day comes first
+        ("25/12/1998", date(1998, 12, 25), False),
+        ("1998-03-04", date(1998, 3, 4), False),
+        ("3 mars 1998", date(1998, 3, 3), False),
+    ],
+)
+def test_what_could_be_two_dates(text, day, another):
+    assert dates._has_another_meaning(text, day) == another
+
+
+def test_no_text_of_the_data_has_two_meanings_and_no_day_is_in_two_splits():
+    data = dates.dates_data(batch=200, seed=0)
+    learned = [pair for step in range(20) for pair in data.of_step(step)]
+    meanings = {}
+    for source, target in [*learned, *data.validation, *(pair for some in data.tests.values() for pair in some)]:
+        assert meanings.setdefault(source, target) == target
+    days = [{pair.target for pair in some} for some in (learned, data.validation, data.tests["held-out days"])]
+    assert not days[0] & days[1] and not days[0] & days[2] and not days[1] & days[2]
+    data.encoding.batch([*learned, *data.validation])  # nothing is unknown, nor too long
+    assert data.of_step(3) == dates.dates_data(200, 0).of_step(3) != dates.dates_data(200, 1).of_step(3)
+
+
+def test_lines_are_split_by_source_and_each_epoch_has_every_line(tmp_path):
+    lines = [f"{n % 40}\t{n}" for n in range(80)]  # two targets a source
+    (tmp_path / "pairs.tsv").write_text("\n".join(lines))
+    data = tsv.pairs_data(tmp_path / "pairs.tsv", Settings(batch=19))
+    held = [{pair.source for pair in some} for some in (data.validation, data.tests["held-out sources"])]
+    assert [len(sources) for sources in held] == [2, 2] and not held[0] & held[1]
+    epochs = [[pair for step in range(4 * e, 4 * e + 4) for pair in data.of_step(step)] for e in range(2)]
+    learned = {pair for pair in epochs[0]}
+    assert len(learned) == 72 and not {source for source, _ in learned} & (held[0] | held[1])
