@@ -37,7 +37,7 @@ def test_every_tick_leads_to_its_test(path, test):
 
 
 @pytest.mark.parametrize(
-    "command", sorted(set(re.findall(r"jbptt ((?:train chars|sample|compare|cells|plot)[^`#\n]*)", README)))
+    "command", sorted(set(re.findall(r"jbptt ((?:train chars|train dates|train pairs|translate|sample|compare|cells|plot)[^`#\n]*)", README)))
 )
 def test_command_exists_with_its_options(command):
     words = command.split()
