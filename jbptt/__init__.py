@@ -51,6 +51,7 @@ from jbptt.feedforward.losses import (
     softmax_cross_entropy as softmax_cross_entropy,
 )
 from jbptt.feedforward.perceptron import mlp as mlp, mlp_init as mlp_init
+from jbptt.kernels.library import Backend as Backend, backends as backends
 from jbptt.networks.decoding import (
     Decoded as Decoded,
     beam_search as beam_search,

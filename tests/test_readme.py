@@ -36,9 +36,10 @@ def test_every_tick_leads_to_its_test(path, test):
     assert f"def {test}(" in (ROOT / path).read_text()
 
 
-@pytest.mark.parametrize(
-    "command", sorted(set(re.findall(r"jbptt ((?:train chars|train dates|train pairs|translate|sample|compare|cells|plot)[^`#\n]*)", README)))
-)
+COMMANDS = "train chars|train dates|train pairs|translate|sample|compare|cells|plot"
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(rf"jbptt ((?:{COMMANDS})[^`#\n]*)", README))))
 def test_command_exists_with_its_options(command):
     words = command.split()
     names = words[:2] if words[0] in ("train", "plot") else words[:1]

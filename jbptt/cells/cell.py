@@ -58,6 +58,7 @@ class Cell(NamedTuple):
     - `reference`: where its equations come from.
     - `masks_h`: whether its recurrent product is of `masked(params, h)`, so that it can have recurrent dropout.
     - `attends`: whether a memory is to be made a part of its parameters before it steps.
+    - `kernel`: of a cell whose whole recurrence jbptt/kernels can run.
     """
 
     name: str
@@ -73,6 +74,21 @@ class Cell(NamedTuple):
     reference: str = ""
     masks_h: bool = False
     attends: bool = False
+    kernel: "Kernel | None" = None
+
+
+class Kernel(NamedTuple):
+    """What jbptt/kernels has to know of a cell whose whole recurrence it can run.
+
+    - `kind`: the kernel's name.
+    - `project`, `step`: of the cell that it runs; one made from it with others is not run.
+    - `peepholes`: the gates that see the cell state, among "ifo".
+    """
+
+    kind: str
+    project: Callable
+    step: Callable
+    peepholes: str = ""
 
 
 def masked(params: Params, h: jax.Array) -> jax.Array:

@@ -15,7 +15,7 @@ from jbptt import checks
 from jbptt.cells.cell import Cell, Params, check_init, maker_name
 from jbptt.cells.gated import gated_cell, gated_init
 from jbptt.cells.products import block_diagonal
-from jbptt.feedforward.activations import Activation, check_activation, relu, tanh
+from jbptt.feedforward.activations import Activation, check_activation, relu, sigmoid, tanh
 
 
 class RNNState(NamedTuple):
@@ -50,6 +50,7 @@ def _rnn_cell(name, activation, bias, product):
         pointwise_vjp=pointwise_vjp,
         product=product,
         reference="Elman 1990",
+        kernel={tanh: "rnn_tanh", relu: "rnn_relu", sigmoid: "rnn_sigmoid"}.get(activation),
     )
 
 

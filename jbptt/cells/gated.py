@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jbptt.cells.cell import (
     Cell,
     Kept,
+    Kernel,
     Params,
     State,
     bias_vjp,
@@ -40,6 +41,8 @@ def gated_cell(
     others: dict[str, tuple[int, ...]] | None = None,
     optional: tuple[str, ...] = (),
     reference: str = "",
+    kernel: str | None = None,
+    peepholes: str = "",
 ) -> Cell:
     """A cell that is one product with h and then a pointwise function of x U + b and h W.
 
@@ -52,6 +55,7 @@ def gated_cell(
     - `pointwise_weight_vjp(params, kept, deltas)`: gradients of parameters that `pointwise` uses, over all T.
     - `product`: how h meets W.
     - `others`: the parameters that `pointwise` uses, and their shapes in multiples of H: {"p": (3,)} is p [3·H].
+    - `kernel`, `peepholes`: the kernel that runs it, if there is one, and the gates that see the cell state.
     - `optional`: those of them that parameters may do without.
     """
     others = others or {}
@@ -97,6 +101,7 @@ def gated_cell(
         weight_vjp=weight_vjp,
         reference=reference,
         masks_h=True,
+        kernel=Kernel(kernel, project, step, peepholes) if kernel and product is FULL else None,
     )
 
 

@@ -98,6 +98,7 @@ def _gru_cell(name, bias, product):
         others=others,
         optional=("bn",),
         reference="Cho 2014, Chung 2014",
+        kernel="gru",
     )
 
 

@@ -103,6 +103,18 @@ def lstm_cell(
     return _lstm_cell(name, form, bool(bias), forget_bias, product)
 
 
+KERNELS = {
+    Form(): "lstm",
+    Form("fgo"): "lstm_nig",
+    Form("igo"): "lstm_nfg",
+    Form("ifg"): "lstm_nog",
+    Form(input_activation=False): "lstm_niaf",
+    Form(output_activation=False): "lstm_noaf",
+    Form("igo", coupled=True): "lstm_cifg",
+}
+"""The forms whose whole recurrence a kernel can run."""
+
+
 @cache
 def _lstm_cell(name, form, bias, forget_bias, product):
     gates = len(form.blocks)
@@ -119,6 +131,8 @@ def _lstm_cell(name, form, bias, forget_bias, product):
         pointwise_weight_vjp=pointwise_weight_vjp,
         product=product,
         others=others,
+        kernel=KERNELS.get(form._replace(peepholes="")),
+        peepholes=form.peepholes,
         reference="Hochreiter and Schmidhuber 1997, Gers 2000" if form == Form() else "Greff 2017",
     )
     if not form.gate_recurrence:

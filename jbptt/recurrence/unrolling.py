@@ -13,6 +13,7 @@ import numpy as np
 from jbptt import checks
 from jbptt.cells.cell import H_MASK, Cell, Params, State
 from jbptt.hand_derived import check_vjp
+from jbptt.kernels.native import recur_native, why_not
 from jbptt.recurrence.bptt import recur
 from jbptt.recurrence.checkpointing import recur_checkpointed
 from jbptt.recurrence.forward import Direction, Sequence
@@ -36,6 +37,7 @@ def unroll(
     zoneout: float | State = 0.0,
     key: jax.Array | None = None,
     vjp: str = "manual",
+    backend: Literal["xla", "native"] | None = None,
 ) -> tuple[State, jax.Array]:
     """Runs a cell over a sequence.
 
@@ -60,11 +62,14 @@ def unroll(
     - `key`: what the two are drawn with, for training. Without a key, for evaluation, there is no dropout, and zoneout
       takes its mean.
     - `vjp`: "manual", hand-derived backpropagation through time; "auto", `jax.grad`'s of the same forward.
+    - `backend`: "native", the whole recurrence, forward and back, in one call of a C++ kernel each, for float32 LSTM,
+      GRU and RNN on the CPU (`jbptt.backends()` tells whether it is there); "xla", a scan. None takes the first where
+      it can be had; a program that is exported from a CPU to other machines needs the second.
 
     Returns (state after the last step, every h [T, B, H]), of the params' dtype. Raises ValueError for an unknown
-    `vjp`, for lengths out of range (clipped where they are traced), for rates not at least 0 and below 1, for
-    recurrent dropout of a cell that has none, and for shapes or a state's structure that do not fit, TypeError
-    for integers or mixed dtypes.
+    `vjp`, for backend="native" where that cannot be had, for lengths out of range (clipped where they are traced), for
+    rates not at least 0 and below 1, for recurrent dropout of a cell that has none, and for shapes or a state's
+    structure that do not fit, TypeError for integers or mixed dtypes.
     """
     check_cell(cell)
     check_vjp(vjp)
@@ -90,6 +95,8 @@ def unroll(
     marks = Marks(valid, checked_resets(resets, valid, xs.shape[:-1]), _cuts(truncate, T, reverse, ends), stay)
     args = params, state, reset_state, Sequence(xs, marks)
     direction, k = Direction(reverse=reverse), _segment_length(checkpoint, T)
+    if _takes_native(backend, cell, params, vjp, k, args[-1]):
+        return recur_native(cell, direction, *args)
     if k is None:
         return recur(cell, direction, *args, vjp=vjp)
     return recur_checkpointed(cell, direction, k, *args, vjp=vjp)
@@ -101,6 +108,19 @@ def run_free(cell: Cell, params: Params, length: int, state: State, *, vjp: str 
     Returns (state after the last step, every h [T, B, H]).
     """
     return recur(cell, Direction(length), params, state, None, Sequence(None), vjp=vjp)
+
+
+def _takes_native(backend, cell, params, vjp, k, sequence):
+    """Whether a kernel is to run it. Raises ValueError where it was asked for and cannot."""
+    if backend not in (None, "xla", "native"):
+        raise ValueError(f"backend must be 'xla', 'native' or None, got {backend!r}")
+    if backend == "xla":
+        return False
+    reason = "it is for vjp='manual'" if vjp != "manual" else "it has no checkpoints" if k else None
+    reason = reason or why_not(cell, params, sequence)
+    if reason and backend == "native":
+        raise ValueError(f"backend='native' cannot be had: {reason}")
+    return reason is None
 
 
 def _drawn(cell, params, state, T, recurrent_dropout, zoneout, key):

@@ -1,0 +1,73 @@
+"""Builds the C++ kernels when the package is built, if there is a compiler; without one the package is the same, less
+they. One library for each instruction set of the machine's architecture: which one to take is chosen when it is loaded.
+"""
+
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+SOURCES = Path(__file__).parent / "jbptt" / "kernels" / "cpu"
+FLAGS = [
+    "-std=c++17",
+    "-O3",
+    "-DNDEBUG",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-Wno-psabi",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-shared",
+]
+X86 = {
+    "avx512": ["-mavx512f", "-mavx512dq", "-mfma", "-mprefer-vector-width=512", "-DJBPTT_LANES=16", "-DJBPTT_PANEL=4"],
+    "avx2": ["-mavx2", "-mfma", "-DJBPTT_LANES=8", "-DJBPTT_PANEL=2"],
+    "portable": ["-DJBPTT_LANES=4", "-DJBPTT_PANEL=2"],
+}
+ARM = {"portable": ["-DJBPTT_LANES=4", "-DJBPTT_PANEL=4"]}  # NEON, which all have
+
+
+class Kernels(BuildHookInterface):
+    def initialize(self, version, build_data):
+        built = SOURCES / "built"
+        shutil.rmtree(built, ignore_errors=True)
+        built.mkdir()
+        try:
+            build(built)
+        except (OSError, subprocess.CalledProcessError, RuntimeError) as error:
+            words = getattr(error, "stderr", "") or str(error)
+            (built / "failed.txt").write_text(f"it was not built: {' '.join(words.split())[:500]}")
+            self.app.display_warning(f"jbptt without its C++ kernels: {words}")
+            return
+        build_data["pure_python"] = False
+        build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+
+
+def build(folder: Path) -> None:
+    """Compiles the libraries into `folder`. Raises OSError, CalledProcessError or RuntimeError where that fails."""
+    compiler = shlex.split(os.environ.get("CXX", "")) or [shutil.which("c++") or shutil.which("g++") or "clang++"]
+    headers = Path(find_spec("jaxlib").origin).parent / "include"
+    sets = X86 if platform.machine().lower() in ("x86_64", "amd64") else ARM
+    if not headers.is_dir():
+        raise RuntimeError(f"jaxlib has no headers in {headers}")
+
+    def library(name):
+        with tempfile.TemporaryDirectory() as temporary:
+            finished = Path(temporary) / f"{name}.so"
+            sources = [str(SOURCES / "native.cc"), str(SOURCES / "kernels.cc")]
+            command = [*compiler, *FLAGS, *sets[name], "-isystem", str(headers), *sources, "-o", str(finished)]
+            subprocess.run(command, check=True, capture_output=True, text=True)
+            if not finished.exists():
+                raise RuntimeError(f"{compiler[0]} made nothing")
+            shutil.move(finished, folder / f"{name}.so")
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(library, sets))

@@ -1,0 +1,83 @@
+// Products of matrices: C [rows, columns] = A [rows, K] times a packed B [K, columns].
+//
+// B is packed into panels, `kPanel` vectors wide, a panel's K rows one after the other, so that the innermost loop reads
+// it as one stream. A register tile is kTileRows rows by one panel: each loaded vector of B meets every row, each
+// broadcast number of A every vector. Chains of sums are cut at kChain terms, for float32's accuracy.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+
+#include "vectors.h"
+
+namespace jbptt {
+
+constexpr int kPanel = JBPTT_PANEL;  // vectors: with kTileRows, as many accumulators as there are registers for
+constexpr int kTileRows = 6;
+constexpr int kChain = 512;
+
+constexpr int up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+template <int R, int V>
+void tile(int K, const float* a, ptrdiff_t a_row, const float* b, ptrdiff_t b_row, float* c, ptrdiff_t c_row, bool add) {
+  Vec sum[R][V] = {};
+  for (int k = 0; k < K; ++k, b += b_row) {
+    Vec bk[V];
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) bk[v] = load(b + v * kLanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const float ark = a[r * a_row + k];
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) sum[r][v] += ark * bk[v];
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) {
+      float* to = c + r * c_row + v * kLanes;
+      store(to, add ? load(to) + sum[r][v] : sum[r][v]);
+    }
+}
+
+using Tile = void (*)(int, const float*, ptrdiff_t, const float*, ptrdiff_t, float*, ptrdiff_t, bool);
+
+template <int R>
+constexpr Tile tile_of_width(int v) {
+  if constexpr (kPanel == 4)
+    return v == 1 ? tile<R, 1> : v == 2 ? tile<R, 2> : v == 3 ? tile<R, 3> : tile<R, 4>;
+  else
+    return v == 1 ? tile<R, 1> : tile<R, 2>;
+}
+
+constexpr Tile tile_of(int r, int v) {
+  switch (r) {
+    case 1: return tile_of_width<1>(v);
+    case 2: return tile_of_width<2>(v);
+    case 3: return tile_of_width<3>(v);
+    case 4: return tile_of_width<4>(v);
+    case 5: return tile_of_width<5>(v);
+    default: return tile_of_width<6>(v);
+  }
+}
+
+// C [rows, width vectors] (+)= A [rows, K] B, where B's rows are b_row floats apart and `width` vectors wide.
+inline void product(int rows, int width, int K, const float* a, ptrdiff_t a_row, const float* b, ptrdiff_t b_row,
+                    float* c, ptrdiff_t c_row, bool add) {
+  const int tiles = (rows + kTileRows - 1) / kTileRows;
+  for (int k0 = 0; k0 < K || k0 == 0; k0 += kChain, add = true) {
+    const int k = std::min(kChain, K - k0);
+    for (int v0 = 0; v0 < width; v0 += kPanel) {
+      const int v = std::min(kPanel, width - v0);
+      for (int i = 0, r0 = 0; i < tiles; ++i) {  // of rows as even as can be
+        const int r1 = static_cast<int>(static_cast<int64_t>(rows) * (i + 1) / tiles);
+        tile_of(r1 - r0, v)(k, a + r0 * a_row + k0, a_row, b + static_cast<ptrdiff_t>(k0) * b_row + v0 * kLanes, b_row,
+                            c + r0 * c_row + v0 * kLanes, c_row, add);
+        r0 = r1;
+      }
+    }
+  }
+}
+
+}  // namespace jbptt

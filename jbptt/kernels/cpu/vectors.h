@@ -1,0 +1,76 @@
+// Vectors of floats in the compiler's own terms, so that one source serves every instruction set. Each set has a library
+// of its own, compiled with JBPTT_LANES, the floats in a register: no function of one can be mistaken for another's.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace jbptt {
+
+constexpr int kLanes = JBPTT_LANES;
+
+typedef float Vec __attribute__((vector_size(kLanes * 4)));
+typedef int32_t VecInt __attribute__((vector_size(kLanes * 4)));
+
+inline Vec load(const float* from) {
+  Vec v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
+inline void store(float* to, Vec v) { std::memcpy(to, &v, sizeof v); }
+
+// The first n lanes; the others are 0.
+inline Vec load(const float* from, int n) {
+  if (n >= kLanes) return load(from);
+  Vec v{};
+  std::memcpy(&v, from, n * sizeof(float));
+  return v;
+}
+
+inline void store(float* to, Vec v, int n) {
+  if (n >= kLanes) return store(to, v);
+  std::memcpy(to, &v, n * sizeof(float));
+}
+
+inline Vec clamped(Vec x, float bound) {  // NaN stays
+  x = x > bound ? Vec{} + bound : x;
+  return x < -bound ? Vec{} - bound : x;
+}
+
+// eˣ for |x| <= 88: 2ⁿ eʳ with n = round(x / ln 2), and a polynomial for |r| <= ln 2 / 2. Relative error 2e-7.
+inline Vec exponential(Vec x) {
+  constexpr float kMagic = 12582912.0f;  // 1.5 · 2²³: adding it rounds, and leaves n in the lowest bits
+  Vec shifted = x * 1.44269504f + kMagic;
+  Vec n = shifted - kMagic;
+  Vec r = x - n * 0.693359375f;  // ln 2 in two parts, the first short enough for an exact product
+  r = r + n * 2.12194440e-4f;
+  Vec p = r * (1.0f / 720) + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  VecInt bits;
+  std::memcpy(&bits, &shifted, sizeof bits);
+  bits = (bits + 127) << 23;
+  Vec power;
+  std::memcpy(&power, &bits, sizeof power);
+  return p * power;
+}
+
+inline Vec sigmoid(Vec x) { return 1.0f / (1.0f + exponential(clamped(-x, 87.0f))); }
+
+// 1 − 2 / (e²ˣ + 1); near 0, where that cancels, x + x³ P(x²) with P fitted to |x| <= 0.6. Relative error 2e-7.
+inline Vec hyperbolic_tangent(Vec x) {
+  Vec large = 1.0f - 2.0f / (exponential(clamped(x + x, 20.0f)) + 1.0f);
+  Vec s = x * x;
+  Vec p = s * -0.00589515036f + 0.0207959637f;
+  p = p * s + -0.0537838265f;
+  p = p * s + 0.133319244f;
+  p = p * s + -0.333332986f;
+  Vec small = x + x * s * p;
+  return s < 0.36f ? small : large;
+}
+
+}  // namespace jbptt

@@ -1,0 +1,73 @@
+"""The library of C++ kernels in cpu/: whether there is one for this machine, and which instruction set it takes."""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+BUILT = Path(__file__).parent / "cpu" / "built"
+"""Where installing puts the libraries, one for each instruction set, and the compiler's words where that failed."""
+
+INSTRUCTION_SETS = ("avx512", "avx2", "portable")
+
+
+class Library(NamedTuple):
+    """The kernels of one instruction set.
+
+    - `instruction_set`: its name.
+    - `lanes`: the floats in a vector.
+    """
+
+    instruction_set: str
+    lanes: int
+
+    def target(self, direction: str) -> str:
+        """The name that JAX knows the kernel of a direction, "forward" or "backward", by."""
+        return f"jbptt_{direction}_{self.instruction_set}"
+
+
+@cache
+def loaded(instruction_set: str | None = None) -> Library | str:
+    """The kernels of an instruction set, the best of this machine for None; or why there are none."""
+    portable = BUILT / "portable.so"
+    if not portable.exists():
+        failed = BUILT / "failed.txt"
+        return failed.read_text().strip() if failed.exists() else "it was not built: install jbptt with pip"
+    try:
+        best = _opened(portable).jbptt_instruction_set
+        best.restype = ctypes.c_char_p
+        best = best().decode()
+        wanted = instruction_set or best
+        if INSTRUCTION_SETS.index(wanted) < INSTRUCTION_SETS.index(best):
+            return f"this machine has no {wanted}"
+        library = _opened(BUILT / f"{wanted}.so")
+        named = Library(wanted, library.jbptt_lanes())
+        for direction in ("forward", "backward"):
+            handler = jax.ffi.pycapsule(getattr(library, f"jbptt_{direction}"))
+            jax.ffi.register_ffi_target(named.target(direction), handler, platform="cpu")
+    except Exception as error:  # what a library of another machine, or another JAX, may say
+        return f"it cannot be loaded: {error}"
+    return named
+
+
+@cache
+def _opened(path):
+    return ctypes.CDLL(str(path))
+
+
+class Backend(NamedTuple):
+    """- `available`: whether `unroll(..., backend=)` takes it here.
+    - `detail`: what it runs on, or why it is missing.
+    """
+
+    available: bool
+    detail: str
+
+
+def backends() -> dict[str, Backend]:
+    """What can run a recurrence: "xla", always, and "native", C++ kernels for the CPU where they are built."""
+    library = loaded()
+    native = Backend(False, library) if isinstance(library, str) else Backend(True, f"cpu, {library.instruction_set}")
+    return {"xla": Backend(True, jax.default_backend()), "native": native}

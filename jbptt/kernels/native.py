@@ -1,0 +1,232 @@
+"""A whole recurrence in one call of a C++ kernel, forward and back: products with the inputs and the weights' gradients
+among it. The kernels are in cpu/; recurrence.h says how they are laid out.
+
+T time, B batch, I inputs, H units, G gates.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jbptt.cells.cell import H_MASK, Cell, Params, State
+from jbptt.hand_derived import HandDerived
+from jbptt.kernels.library import Library, loaded
+from jbptt.recurrence.bptt import recur
+from jbptt.recurrence.forward import Direction, Sequence, forward
+from jbptt.recurrence.marks import without_integers
+
+KINDS = ("lstm", "lstm_nig", "lstm_nfg", "lstm_nog", "lstm_niaf", "lstm_noaf", "lstm_cifg", "gru")
+KINDS += ("rnn_tanh", "rnn_relu", "rnn_sigmoid")
+"""In the order of problem.h."""
+
+SAVED = dict.fromkeys(KINDS, 3) | {"lstm": 4, "lstm_niaf": 4, "lstm_noaf": 4, "gru": 4}
+SAVED |= {"rnn_tanh": 1, "rnn_relu": 1, "rnn_sigmoid": 1}
+"""How many numbers of each unit a step keeps: S of cells.h."""
+
+VALID, RESET = 1, 2
+"""Bits of the kernels' marks."""
+
+MOST_THREADS = 1024
+"""The kernels take as many threads as XLA's pool has."""
+
+
+class Native(NamedTuple):
+    """What is fixed of a call: the kernels, the cell and the direction."""
+
+    library: Library
+    cell: Cell
+    reverse: bool
+
+
+class Residuals(NamedTuple):
+    """What the way back needs: the arguments, every h, and what the kernel kept of every step."""
+
+    args: tuple
+    hs: jax.Array
+    saved: jax.Array
+    cs: jax.Array
+
+
+def why_not(cell: Cell, params: Params, sequence: Sequence) -> str | None:
+    """Why the native backend cannot run this; None if it can."""
+    library, (xs, marks) = loaded(), sequence
+    if isinstance(library, str):
+        return library
+    if jax.default_backend() != "cpu":
+        return f"JAX's default backend is {jax.default_backend()}, and these are kernels for the CPU"
+    kernel = cell.kernel
+    if kernel is None or (kernel.project, kernel.step) != (cell.project, cell.step):
+        return f"there is no kernel for {cell.name}"
+    if xs.dtype != jnp.float32:
+        return f"the kernels are for float32, and xs are {xs.dtype}"
+    if H_MASK in params or marks.cut is not None or marks.stay is not None:
+        return "the kernels have no truncation, dropout or zoneout"
+    return None
+
+
+def recur_native(
+    cell: Cell,
+    direction: Direction,
+    params: Params,
+    state: State,
+    reset_state: State | None,
+    sequence: Sequence,
+    *,
+    library: Library | None = None,
+) -> tuple[State, jax.Array]:
+    """As `recur(..., vjp="manual")`, by a kernel: of the best instruction set, if no other is given."""
+    if sequence.xs.size == 0 or state.h.size == 0:
+        return recur(cell, direction, params, state, reset_state, sequence, vjp="manual")
+    native = Native(library or loaded(), cell, direction.reverse)
+    return _recur(native, params, state, reset_state, sequence, vjp="manual")
+
+
+def _plain(native, params, state, reset_state, sequence):
+    return forward(native.cell, Direction(reverse=native.reverse), params, state, reset_state, sequence)
+
+
+def _alone(native, *args):
+    return _forward(native, False, *args)[:2]
+
+
+def _fwd(native, *args):
+    state, hs, saved, cs = _forward(native, True, *args)
+    return (state, hs), Residuals(args, hs, saved, cs)
+
+
+def _bwd(native, residuals, cotangents):
+    dstate, dhs = cotangents
+    dparams, dstate, dreset_state, dxs = _backward(native, residuals, (without_integers(dstate), dhs))
+    return dparams, dstate, dreset_state, Sequence(dxs, None)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _forward(native, saving, params, state, reset_state, sequence):
+    """(state, hs, saved [T, B, S·Hp], cs [T, B, Hp]); nothing of the last two unless `saving`."""
+    T, *batch, _ = sequence.xs.shape
+    H, Hp, S = _sizes(native, params)
+    B, has_c = int(np.prod(batch)), hasattr(state, "c")
+    kept = ((T, B, S * Hp), (T, B, Hp) if has_c else (0,)) if saving else ((0,), (0,))
+    shapes = [(T, B, H), (B, H), (B, H) if has_c else (0,), *kept]
+    args = _flat_arguments(native, params, state, reset_state, sequence)
+    hs, h, c, saved, cs = _call(native, "forward", shapes, args)
+    return _state_like(state, h, c, batch), hs.reshape(T, *batch, H), saved, cs
+
+
+@_forward.defjvp
+def _forward_jvp(native, saving, args, tangents):
+    """The derivative is XLA's; of what was kept, none: `_backward`'s does not look at it."""
+    outs = _forward(native, saving, *args)
+    _, moved = jax.jvp(partial(_by_xla, native), args, tangents)
+    return outs, (*moved, jnp.zeros_like(outs[2]), jnp.zeros_like(outs[3]))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _backward(native, residuals, cotangents):
+    """(dparams, dstate, dreset_state, dxs)"""
+    (params, state, reset_state, sequence), hs, saved, cs = residuals
+    dstate, dhs = cotangents
+    T, *batch, I = sequence.xs.shape
+    H = params["W"].shape[0]
+    B, has_c = dhs.size // (T * H), hasattr(state, "c")
+    peepholes = [params[name] for name in ("p", "bn") if name in params]
+    of_state = [(B, H), (B, H) if has_c else (0,)]
+    shapes = [(T, B, I), params["U"].shape, params["W"].shape, params["b"].shape if "b" in params else (0,)]
+    shapes += [(_packed_size(native.cell, H),) if peepholes else (0,), *of_state]
+    shapes += of_state if reset_state is not None else [(0,), (0,)]
+    args = _flat_arguments(native, params, state, reset_state, sequence)
+    given = [hs.reshape(T, B, H), saved, cs, dhs.reshape(T, B, H), *_flat_state(dstate, B, H)]
+    alias = {len(args) + 1: len(shapes)}  # δ takes the place of what was saved
+    dxs, dU, dW, db, dp, dh, dc, dh_reset, dc_reset, _ = _call(
+        native, "backward", [*shapes, saved.shape], [*args, *given], alias
+    )
+    dparams = {"U": dU, "W": dW, "b": db, "p": _unpacked(native.cell, dp, H), "bn": dp}
+    dreset_state = None if reset_state is None else _state_like(state, dh_reset, dc_reset, batch)
+    dparams = {name: dparams[name] for name in params}
+    return dparams, _state_like(state, dh, dc, batch), dreset_state, dxs.reshape(sequence.xs.shape)
+
+
+@_backward.defjvp
+def _backward_jvp(native, primals, tangents):
+    """XLA's, from the arguments alone: all else that there is follows from them."""
+
+    def by_xla(args, cotangents):
+        *others, sequence = jax.vjp(partial(_by_xla, native), *args)[1](cotangents)
+        return (*others, sequence.xs)
+
+    (residuals, cotangents), (dresiduals, dcotangents) = primals, tangents
+    _, moved = jax.jvp(by_xla, (residuals.args, cotangents), (dresiduals.args, dcotangents))
+    return _backward(native, residuals, cotangents), moved
+
+
+def _by_xla(native, *args):
+    return recur(native.cell, Direction(reverse=native.reverse), *args, vjp="manual")
+
+
+def _call(native, direction, shapes, args, aliases=None):
+    axes = jax.typeof(args[0]).manual_axis_type  # inside jax.shard_map, where all arguments are alike
+    outs = [jax.ShapeDtypeStruct(shape, jnp.float32, manual_axis_type=axes) for shape in shapes]
+    call = jax.ffi.ffi_call(
+        native.library.target(direction), outs, vmap_method="sequential", input_output_aliases=aliases
+    )
+    kind = np.int32(KINDS.index(native.cell.kernel.kind))
+    return call(*args, kind=kind, reverse=native.reverse, threads=np.int32(MOST_THREADS))
+
+
+def _flat_arguments(native, params, state, reset_state, sequence):
+    """xs, U, W, b, p, h0, c0, marks, h_reset, c_reset as the kernels take them: one batch axis, and an array of nothing
+    where there is none."""
+    xs, marks = sequence
+    T, *batch, I = xs.shape
+    B, H = int(np.prod(batch)), params["W"].shape[0]
+    nothing = jnp.zeros(0, jnp.float32)
+    p = _packed(native.cell, params["p"], H) if "p" in params else params.get("bn", nothing)
+    resets = (nothing, nothing) if reset_state is None else _flat_state(reset_state, B, H)
+    flat = [xs.reshape(T, B, I), params["U"], params["W"], params.get("b", nothing), p]
+    return [*flat, *_flat_state(state, B, H), _bits(marks, T, B), *resets]
+
+
+def _flat_state(state, B, H):
+    c = state.c.reshape(B, H) if hasattr(state, "c") else jnp.zeros(0, jnp.float32)
+    return state.h.reshape(B, H), c
+
+
+def _state_like(state, h, c, batch):
+    h = h.reshape(*batch, -1)
+    return state._replace(h=h, c=c.reshape(h.shape)) if hasattr(state, "c") else state._replace(h=h)
+
+
+def _bits(marks, T, B):
+    if marks.valid is None and marks.reset is None:
+        return jnp.zeros(0, jnp.uint8)
+    bits = jnp.uint8(VALID) if marks.valid is None else jnp.where(marks.valid, jnp.uint8(VALID), jnp.uint8(0))
+    if marks.reset is not None:
+        bits = bits | jnp.where(marks.reset, jnp.uint8(RESET), jnp.uint8(0))
+    return bits.reshape(T, B)
+
+
+def _sizes(native, params):
+    """(H, H up to whole vectors, S)"""
+    H, lanes = params["W"].shape[0], native.library.lanes
+    return H, -(-H // lanes) * lanes, SAVED[native.cell.kernel.kind]
+
+
+def _packed_size(cell, H):
+    return 3 * H if cell.kernel.peepholes else H
+
+
+def _packed(cell, p, H):
+    """Peepholes of i, f and o, 0 where there are none."""
+    own = dict(zip(cell.kernel.peepholes, jnp.split(p, len(cell.kernel.peepholes)), strict=True))
+    return jnp.concatenate([own.get(gate, jnp.zeros(H, p.dtype)) for gate in "ifo"])
+
+
+def _unpacked(cell, dp, H):
+    blocks = [dp[n * H : n * H + H] for n, gate in enumerate("ifo") if gate in cell.kernel.peepholes]
+    return jnp.concatenate(blocks or [dp])
+
+
+_recur = HandDerived(_plain, _fwd, _bwd, static=1, alone=_alone)
