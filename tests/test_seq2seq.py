@@ -78,6 +78,21 @@ def test_one_beam_is_greedy(name):
     assert_close(beam, greedy)
 
 
+def test_a_reversed_encoder_is_one_that_reads_the_source_turned_round():
+    """Each source about its own end; and what attention looks at stays where it was."""
+    plain, params = made("states alike")
+    turned = jnp.stack([jnp.roll(SOURCE[::-1, b], length - S) for b, length in enumerate(SOURCE_LENGTHS)], axis=1)
+    expected = jbptt.seq2seq(plain, params, turned, TARGET, source_lengths=SOURCE_LENGTHS)
+    reversed_ = plain._replace(reverse=True)
+    assert_close(jbptt.seq2seq(reversed_, params, SOURCE, TARGET, source_lengths=SOURCE_LENGTHS), expected)
+
+    luong, params = made("luong")
+    alpha = jbptt.alignments(luong._replace(reverse=True), params, SOURCE, TARGET, source_lengths=SOURCE_LENGTHS)
+    turned_alpha = jbptt.alignments(luong, params, turned, TARGET, source_lengths=SOURCE_LENGTHS)
+    for b, length in enumerate(SOURCE_LENGTHS):
+        assert_close(alpha[:, b, :length], turned_alpha[:, b, :length][:, ::-1])
+
+
 @pytest.mark.parametrize("name", ["bahdanau", "luong"])
 def test_alignments_are_shares_of_the_source(name):
     model, params = made(name)
@@ -164,6 +179,11 @@ BAD = {
         ValueError,
         r"decoder must have as many layers as encoder, 1, got 0",
         lambda: jbptt.seq2seq_init(KEY, jbptt.Seq2Seq((jbptt.gru,), ()), 3, 3, 4),
+    ),
+    "both directions, reversed": (
+        ValueError,
+        r"encoder must have no Bidirectional layer where reverse is True",
+        lambda: jbptt.seq2seq_init(KEY, MODELS["bahdanau"]._replace(reverse=True), 3, 3, 4),
     ),
     "source lengths beyond it": (
         ValueError,

@@ -4,6 +4,7 @@ among it. The kernels are in cpu/; recurrence.h says how they are laid out.
 T time, B batch, I inputs, H units, G gates.
 """
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -14,7 +15,9 @@ import numpy as np
 from jbptt.cells.cell import H_MASK, Cell, Params, State
 from jbptt.hand_derived import HandDerived
 from jbptt.kernels.library import Library, loaded
-from jbptt.recurrence.bptt import recur
+from jbptt.kernels.vmapping import batchable_backward, batchable_forward
+from jbptt.recurrence import bptt
+from jbptt.recurrence.bptt import before_each_step, recur
 from jbptt.recurrence.forward import Direction, Sequence, forward
 from jbptt.recurrence.marks import without_integers
 
@@ -22,9 +25,12 @@ KINDS = ("lstm", "lstm_nig", "lstm_nfg", "lstm_nog", "lstm_niaf", "lstm_noaf", "
 KINDS += ("rnn_tanh", "rnn_relu", "rnn_sigmoid")
 """In the order of problem.h."""
 
-SAVED = dict.fromkeys(KINDS, 3) | {"lstm": 4, "lstm_niaf": 4, "lstm_noaf": 4, "gru": 4}
-SAVED |= {"rnn_tanh": 1, "rnn_relu": 1, "rnn_sigmoid": 1}
+S_OF = dict.fromkeys(KINDS, 3) | {"lstm": 4, "lstm_niaf": 4, "lstm_noaf": 4, "gru": 4}
+S_OF |= {"rnn_tanh": 1, "rnn_relu": 1, "rnn_sigmoid": 1}
 """How many numbers of each unit a step keeps: S of cells.h."""
+
+NOTHING = (0,)
+"""The shape of what there is not."""
 
 VALID, RESET = 1, 2
 """Bits of the kernels' marks."""
@@ -106,14 +112,7 @@ def _bwd(native, residuals, cotangents):
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _forward(native, saving, params, state, reset_state, sequence):
     """(state, hs, saved [T, B, S·Hp], cs [T, B, Hp]); nothing of the last two unless `saving`."""
-    T, *batch, _ = sequence.xs.shape
-    H, Hp, S = _sizes(native, params)
-    B, has_c = int(np.prod(batch)), hasattr(state, "c")
-    kept = ((T, B, S * Hp), (T, B, Hp) if has_c else (0,)) if saving else ((0,), (0,))
-    shapes = [(T, B, H), (B, H), (B, H) if has_c else (0,), *kept]
-    args = _flat_arguments(native, params, state, reset_state, sequence)
-    hs, h, c, saved, cs = _call(native, "forward", shapes, args)
-    return _state_like(state, h, c, batch), hs.reshape(T, *batch, H), saved, cs
+    return batchable_forward(partial(_call_forward, native, saving))(params, state, reset_state, sequence)
 
 
 @_forward.defjvp
@@ -124,29 +123,23 @@ def _forward_jvp(native, saving, args, tangents):
     return outs, (*moved, jnp.zeros_like(outs[2]), jnp.zeros_like(outs[3]))
 
 
+def _call_forward(native, saving, params, state, reset_state, sequence):
+    T, *batch, _ = sequence.xs.shape
+    B, H, has_c = math.prod(batch), params["W"].shape[0], hasattr(state, "c")
+    Hp = -(-H // native.library.lanes) * native.library.lanes
+    kept = (S_OF[native.cell.kernel.kind] * Hp if saving else 0, Hp if saving and has_c else 0)
+    shapes = [(T, B, H), (B, H), (B, H) if has_c else NOTHING, *((T, B, size) for size in kept)]
+    args = _flat_arguments(native, params, state, reset_state, sequence)
+    hs, h, c, saved, cs = _call(native, "forward", shapes, args)
+    saved, cs = saved.reshape(T, *batch, kept[0]), cs.reshape(T, *batch, kept[1])
+    return _state_like(state, h, c, batch), hs.reshape(T, *batch, H), saved, cs
+
+
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _backward(native, residuals, cotangents):
     """(dparams, dstate, dreset_state, dxs)"""
-    (params, state, reset_state, sequence), hs, saved, cs = residuals
-    dstate, dhs = cotangents
-    T, *batch, I = sequence.xs.shape
-    H = params["W"].shape[0]
-    B, has_c = dhs.size // (T * H), hasattr(state, "c")
-    peepholes = [params[name] for name in ("p", "bn") if name in params]
-    of_state = [(B, H), (B, H) if has_c else (0,)]
-    shapes = [(T, B, I), params["U"].shape, params["W"].shape, params["b"].shape if "b" in params else (0,)]
-    shapes += [(_packed_size(native.cell, H),) if peepholes else (0,), *of_state]
-    shapes += of_state if reset_state is not None else [(0,), (0,)]
-    args = _flat_arguments(native, params, state, reset_state, sequence)
-    given = [hs.reshape(T, B, H), saved, cs, dhs.reshape(T, B, H), *_flat_state(dstate, B, H)]
-    alias = {len(args) + 1: len(shapes)}  # δ takes the place of what was saved
-    dxs, dU, dW, db, dp, dh, dc, dh_reset, dc_reset, _ = _call(
-        native, "backward", [*shapes, saved.shape], [*args, *given], alias
-    )
-    dparams = {"U": dU, "W": dW, "b": db, "p": _unpacked(native.cell, dp, H), "bn": dp}
-    dreset_state = None if reset_state is None else _state_like(state, dh_reset, dc_reset, batch)
-    dparams = {name: dparams[name] for name in params}
-    return dparams, _state_like(state, dh, dc, batch), dreset_state, dxs.reshape(sequence.xs.shape)
+    one, many = partial(_call_backward, native), partial(_backward_of_many, native)
+    return batchable_backward(one, many)(*residuals.args, *residuals[1:], *cotangents)
 
 
 @_backward.defjvp
@@ -162,6 +155,51 @@ def _backward_jvp(native, primals, tangents):
     return _backward(native, residuals, cotangents), moved
 
 
+def _call_backward(native, params, state, reset_state, sequence, hs, saved, cs, dstate, dhs):
+    return _called_back(native, params, state, reset_state, sequence, hs, saved, cs, dstate, dhs)[:4]
+
+
+def _backward_of_many(native, params, state, reset_state, sequence, hs, saved, cs, dstate, dhs):
+    """As `_call_backward`, for the first batch axis, N, of all but the parameters: their gradients are N, products of
+    the δ that the kernel hands out."""
+    args = params, state, reset_state, sequence, hs, saved, cs, dstate, dhs
+    _, *others, delta = _called_back(native, *args, of_weights=False)
+    h_prev = before_each_step(bptt.Residuals(params, sequence, state.h, reset_state, hs, None, None), native.reverse)
+    T, N, *_ = sequence.xs.shape
+    S = S_OF[native.cell.kernel.kind]
+    at_x, at_h = (np.array([0, 1, 2]), np.array([0, 1, 3])) if S == 4 and "bn" in params else (np.arange(S),) * 2
+    H, lanes = params["W"].shape[0], native.library.lanes
+    delta = jnp.swapaxes(delta.reshape(T, N, -1, delta.shape[-1] // (S * lanes), S, lanes), -2, -3)
+    delta = delta.reshape(*delta.shape[:4], -1)[..., :H]  # [T, N, B, S, H]
+    at_x, at_h = delta[..., at_x, :], delta[..., at_h, :]
+
+    def summed(a, delta):
+        return jnp.einsum("tnbi,tnbgh->nigh", a.reshape(T, N, -1, a.shape[-1]), delta).reshape(N, a.shape[-1], -1)
+
+    dparams = {"U": summed(sequence.xs, at_x), "W": summed(h_prev, at_h)}
+    dparams |= {"b": at_x.sum((0, 2)).reshape(N, -1), "bn": at_h[..., -1, :].sum((0, 2))}
+    return {name: dparams[name] for name in params}, *others
+
+
+def _called_back(native, params, state, reset_state, sequence, hs, saved, cs, dstate, dhs, of_weights=True):
+    """(dparams, nothing unless `of_weights`, dstate, dreset_state, dxs, δ [T, B, S·Hp] as the kernels have it)"""
+    T, *batch, I = sequence.xs.shape
+    B, H, has_c = math.prod(batch), params["W"].shape[0], hasattr(state, "c")
+    args = _flat_arguments(native, params, state, reset_state, sequence)
+    weights = [weight.shape if of_weights else NOTHING for weight in args[1:5]]
+    of_state = [(B, H), (B, H) if has_c else NOTHING]
+    resets = of_state if reset_state is not None else [NOTHING, NOTHING]
+    given = [array.reshape(T, B, array.shape[-1]) for array in (hs, saved, cs, dhs)]
+    shapes = [(T, B, I), *weights, *of_state, *resets, given[1].shape]
+    alias = {len(args) + 1: len(shapes) - 1}  # δ takes the place of what was saved
+    args = [*args, *given, *_flat_state(dstate, B, H)]
+    dxs, dU, dW, db, dp, dh, dc, dh_reset, dc_reset, delta = _call(native, "backward", shapes, args, alias)
+    dparams = {"U": dU, "W": dW, "b": db, "p": _unpacked(native.cell, dp, H), "bn": dp}
+    dreset_state = None if reset_state is None else _state_like(state, dh_reset, dc_reset, batch)
+    dparams = {name: dparams[name] for name in params} if of_weights else {}
+    return dparams, _state_like(state, dh, dc, batch), dreset_state, dxs.reshape(sequence.xs.shape), delta
+
+
 def _by_xla(native, *args):
     return recur(native.cell, Direction(reverse=native.reverse), *args, vjp="manual")
 
@@ -169,9 +207,7 @@ def _by_xla(native, *args):
 def _call(native, direction, shapes, args, aliases=None):
     axes = jax.typeof(args[0]).manual_axis_type  # inside jax.shard_map, where all arguments are alike
     outs = [jax.ShapeDtypeStruct(shape, jnp.float32, manual_axis_type=axes) for shape in shapes]
-    call = jax.ffi.ffi_call(
-        native.library.target(direction), outs, vmap_method="sequential", input_output_aliases=aliases
-    )
+    call = jax.ffi.ffi_call(native.library.target(direction), outs, input_output_aliases=aliases)
     kind = np.int32(KINDS.index(native.cell.kernel.kind))
     return call(*args, kind=kind, reverse=native.reverse, threads=np.int32(MOST_THREADS))
 
@@ -181,7 +217,7 @@ def _flat_arguments(native, params, state, reset_state, sequence):
     where there is none."""
     xs, marks = sequence
     T, *batch, I = xs.shape
-    B, H = int(np.prod(batch)), params["W"].shape[0]
+    B, H = math.prod(batch), params["W"].shape[0]
     nothing = jnp.zeros(0, jnp.float32)
     p = _packed(native.cell, params["p"], H) if "p" in params else params.get("bn", nothing)
     resets = (nothing, nothing) if reset_state is None else _flat_state(reset_state, B, H)
@@ -206,16 +242,6 @@ def _bits(marks, T, B):
     if marks.reset is not None:
         bits = bits | jnp.where(marks.reset, jnp.uint8(RESET), jnp.uint8(0))
     return bits.reshape(T, B)
-
-
-def _sizes(native, params):
-    """(H, H up to whole vectors, S)"""
-    H, lanes = params["W"].shape[0], native.library.lanes
-    return H, -(-H // lanes) * lanes, SAVED[native.cell.kernel.kind]
-
-
-def _packed_size(cell, H):
-    return 3 * H if cell.kernel.peepholes else H
 
 
 def _packed(cell, p, H):

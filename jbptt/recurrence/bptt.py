@@ -43,7 +43,7 @@ def bptt_bwd(cell, direction, residuals, cotangents):
     dstate = without_integers(dstate)
     if hs.size == 0:  # no step or an empty batch: nothing but the state passes through
         return None, dstate, None, None
-    before = _before_each_step(residuals, direction.reverse)
+    before = before_each_step(residuals, direction.reverse)
     kept = Kept(before, hs if made is None else made, saved)  # [T, B, H]
     way_back = cell.way_back(params)
 
@@ -68,7 +68,7 @@ def bptt_bwd(cell, direction, residuals, cotangents):
     return dparams, dstate, dreset_state, Sequence(dxs, None)
 
 
-def _before_each_step(residuals, reverse):
+def before_each_step(residuals, reverse):
     """Every aᵗ⁻¹, [T, B, H]: h before each step; aᵗ⁺¹ in reverse."""
     _, (_, marks), h_start, reset_state, hs, *_ = residuals
 

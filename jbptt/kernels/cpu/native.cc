@@ -81,8 +81,8 @@ ffi::Error call_backward(ffi::ThreadPool pool, int32_t kind, bool reverse, int32
   problem.dh_last = dh_last.typed_data();
   problem.dc_last = some(dc_last);
   problem.dxs = some(*dxs);
-  problem.dU = dU->typed_data();
-  problem.dW = dW->typed_data();
+  problem.dU = some(*dU);
+  problem.dW = some(*dW);
   problem.db = some(*db);
   problem.dp = some(*dp);
   problem.dh0 = dh0->typed_data();

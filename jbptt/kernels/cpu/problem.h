@@ -33,7 +33,7 @@ struct Problem {
   float *hs, *h_last, *c_last;       // [T,B,H] [B,H] [B,H]
   float *saved, *cs;                 // [T,B,S·Hp] [T,B,Hp], what the way back needs; null: nothing is kept
 
-  // Backward; saved becomes δ.
+  // Backward; saved becomes δ. Without dW there are no gradients of weights.
   const float *dhs, *dh_last, *dc_last;
   float *dxs, *dU, *dW, *db, *dp;
   float *dh0, *dc0, *dh_reset, *dc_reset;

@@ -79,7 +79,7 @@ class Recurrence {
     }
     // Over all of time: blocks of the weights' gradients, and rows of dx, for whoever is free.
     const int across = std::min(threads, panels), down = std::max(1, threads / across);
-    const int weight_tasks = across * down;
+    const int weight_tasks = p.dW ? across * down : 0;
     const int rows = p.T * p.B, rows_each = 96, row_tasks = p.dxs ? (rows + rows_each - 1) / rows_each : 0;
     run_tasks(helpers, weight_tasks + row_tasks, [&](int n) {
       if (n < weight_tasks) return weight_gradients(n % across, across, n / across, down);
