@@ -12,7 +12,7 @@ if __name__ == "__main__":
     jax.config.update("jax_enable_x64", True)
 
 import jax.numpy as jnp
-from helpers import assert_close
+from helpers import TOLERANCE, assert_close
 from jax import lax
 from jax.sharding import AxisType, PartitionSpec as P
 
@@ -20,18 +20,19 @@ import jbptt
 
 T, B, I, H = 5, 6, 3, 4
 RUNS = {
-    "lstm": (jbptt.lstm, {}),
-    "gru, checkpoint": (jbptt.gru, {"checkpoint": 2}),
-    "clockwork, zoneout": (jbptt.clockwork, {"zoneout": 0.3}),
+    "lstm": (jbptt.lstm, {}, jnp.float64),
+    "gru, checkpoint": (jbptt.gru, {"checkpoint": 2}, jnp.float64),
+    "clockwork, zoneout": (jbptt.clockwork, {"zoneout": 0.3}, jnp.float64),
+    "lstm, whatever runs float32": (jbptt.lstm, {}, jnp.float32),
 }
 SPECS = (P(), P(None, "batch"), P("batch"), P("batch"), P(None, "batch"))
 
 
-def check(cell, options):
+def check(cell, options, dtype):
     key = jax.random.key(0)
-    params = cell.init(key, I, H, jnp.float64)
-    head = {"w": jax.random.normal(key, (H, 2))}
-    floats = {"cell": params, "head": head}, jax.random.normal(key, (T, B, I))
+    params = cell.init(key, I, H, dtype)
+    head = {"w": jax.random.normal(key, (H, 2), dtype)}
+    floats = {"cell": params, "head": head}, jax.random.normal(key, (T, B, I), dtype)
     integers = cell.initial_state(params, (B,)), jnp.array([5, 0, 3, 2, 5, 1]), jax.random.bernoulli(key, 0.3, (T, B))
 
     def cost(params, xs, state, lengths, resets, vjp):
@@ -58,10 +59,11 @@ def check(cell, options):
         return tuple(jbptt.unroll(cell, params["cell"], xs, vjp=vjp)[1] for vjp in ("manual", "auto"))
 
     manual, auto = jax.jit(without_a_state)(*floats)
-    assert_close(manual, auto, note="without a state")
+    close = partial(assert_close, tolerance=TOLERANCE[jnp.dtype(dtype).name])
+    close(manual, auto, note="without a state")
     expected = derivatives(partial(cost, vjp="auto"))
-    assert_close(derivatives(sharded), expected, note="shard_map in the gradient")
-    assert_close(jax.jit(gradients_within)(*floats, *integers), expected[0], note="the gradient in shard_map")
+    close(derivatives(sharded), expected, note="shard_map in the gradient")
+    close(jax.jit(gradients_within)(*floats, *integers), expected[0], note="the gradient in shard_map")
 
 
 def check_scan():

@@ -1,4 +1,4 @@
-"""The C++ kernels give what the scan gives, to float32's accuracy; whatever the size, the marks, the instruction set."""
+"""The C++ kernels give what the scan gives, to float32's accuracy: at any size, with any marks, on any vectors."""
 
 import threading
 from functools import partial

@@ -185,6 +185,41 @@ BAD = {
         r"encoder must have no Bidirectional layer where reverse is True",
         lambda: jbptt.seq2seq_init(KEY, MODELS["bahdanau"]._replace(reverse=True), 3, 3, 4),
     ),
+    "layers that are no tuple": (
+        TypeError,
+        r"encoder must be a tuple of layers",
+        lambda: jbptt.seq2seq_init(KEY, jbptt.Seq2Seq(jbptt.gru, (jbptt.gru,)), 3, 3, 4),
+    ),
+    "another memory_size": (
+        ValueError,
+        r"memory must have the decoder's memory_size, M = 4 features, got 8",
+        lambda: jbptt.seq2seq_init(KEY, jbptt.Seq2Seq((BOTH,), (jbptt.bahdanau_cell(jbptt.gru),)), 3, 3, 4),
+    ),
+    "an unknown token": (
+        ValueError,
+        r"target must be tokens in 0..4, got 5..9",
+        lambda: jbptt.seq2seq(*made("luong"), SOURCE, TARGET + 5),
+    ),
+    "tokens that are floats": (
+        TypeError,
+        r"source must be integers",
+        lambda: jbptt.seq2seq(*made("luong"), SOURCE * 1.0, TARGET),
+    ),
+    "another batch": (
+        ValueError,
+        r"target must have source's batch, \[3\], got \[2\]",
+        lambda: jbptt.seq2seq(*made("luong"), SOURCE, TARGET[:, :2]),
+    ),
+    "no beam": (
+        ValueError,
+        r"width",
+        lambda: jbptt.beam_search(chain(jnp.zeros((3, 3))), jnp.zeros(2), jnp.array([0, 1]), end=1, steps=3, width=0),
+    ),
+    "a start that is no token": (
+        TypeError,
+        r"start must be integers",
+        lambda: jbptt.greedy(chain(jnp.zeros((3, 3))), jnp.zeros(2), jnp.zeros(2), end=1, steps=3),
+    ),
     "source lengths beyond it": (
         ValueError,
         r"lengths must be in 0..T = 0..6, got",

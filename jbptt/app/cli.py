@@ -233,7 +233,9 @@ def sample(checkpoint: Path, prime: str, temperature: float, length: int, seed: 
 @cli.command()
 @click.argument("checkpoint", type=FILE)
 @click.argument("texts", nargs=-1, required=True, metavar="TEXT...")
-@click.option("--beams", type=POSITIVE, default=4, show_default=True, help="Kept in the search; 1 is greedy.")
+@click.option(
+    "--beams", type=click.IntRange(1, 1000), default=4, show_default=True, help="Kept in the search; 1 is greedy."
+)
 @click.option("--heat-map", type=FILE, help="PNG file to draw into how much each token looks at each of the source.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a text.")
 def translate(checkpoint: Path, texts: tuple[str, ...], beams: int, heat_map: Path | None, as_json: bool) -> None:

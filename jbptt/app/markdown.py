@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 def line(texts: Sequence[str], widths: Sequence[int]) -> str:
     """The first text to the left, the others to the right."""
-    first, *others = zip(texts, widths, strict=True)
+    first, *others = zip((text.replace("|", "\\|") for text in texts), widths, strict=True)
     return f"| {' | '.join([first[0].ljust(first[1]), *[text.rjust(width) for text, width in others]])} |"
 
 

@@ -2,6 +2,7 @@
 
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -64,6 +65,8 @@ def plot_alignments(path: Path, maps: Sequence[HeatMap]) -> Path:
 
 def _saved(figure, path):
     image = io.BytesIO()
-    figure.savefig(image, dpi=120, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a token in a script that the font has not
+        figure.savefig(image, dpi=120, format="png")
     write_atomically(path, image.getvalue())
     return path

@@ -62,11 +62,14 @@ def train(
     prepared = prepare(settings, before, run)
     run = new_run_folder(out, task) if run is None else run
     carry, start = prepared.carry, 0
-    with Checkpoints(run) as checkpoints:
-        if before is not None and (latest := checkpoints.latest_step()) is not None:
-            carry, start = checkpoints.restore(latest, carry), latest
-        config = {"task": task, "settings": settings._asdict()} | prepared.config
+    config = {"task": task, "settings": settings._asdict()} | prepared.config
+    if before is None:
         write_atomically(run / "config.json", json.dumps(config, indent=1))
+    with Checkpoints(run) as checkpoints:
+        if before is not None:
+            if (latest := checkpoints.latest_step()) is not None:
+                carry, start = checkpoints.restore(latest, carry), latest
+            write_atomically(run / "config.json", json.dumps(config, indent=1))
         prepared.introduce(run, carry, start)
         outcome = training.train(prepared.training, carry, start, run, checkpoints, reporter)
     if outcome.interrupted:

@@ -20,6 +20,7 @@ def settings_in(config: dict[str, Any], kind: type, fields: dict[str, type], run
     Raises UserError for anything that the command line would not have written.
     """
     wrong = [name for name, of in fields.items() if not isinstance(config.get(name), of) or not config[name]]
+    wrong += [name for name, of in fields.items() if of is int and name not in wrong and config[name] < 1]
     values, defaults = config["settings"], kind()._asdict()
     if not isinstance(values, dict):
         wrong.append("settings")

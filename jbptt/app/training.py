@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jbptt.app.checkpoints import Checkpoints
+from jbptt.app.errors import UserError
 from jbptt.app.metrics import read_rows, write_rows
 from jbptt.app.reporting import Reporter
 from jbptt.app.running_mean import RunningMean
@@ -46,7 +47,8 @@ class Outcome(NamedTuple):
 def train(task: Task, carry: Any, start: int, run: Path, checkpoints: Checkpoints, reporter: Reporter) -> Outcome:
     """Runs steps `start`.. of a task, writing metrics.csv and checkpoints into the folder `run`.
 
-    SIGINT or SIGTERM ends it after the step at hand, with a checkpoint. Metrics past `start` are dropped first.
+    SIGINT or SIGTERM ends it after the step at hand, with a checkpoint. Metrics past `start` are dropped first. Raises
+    UserError when the loss is no longer a number.
     """
     rows = [row for row in read_rows(run) if row["step"] <= start]
     write_rows(run, rows)
@@ -68,6 +70,12 @@ def train(task: Task, carry: Any, start: int, run: Path, checkpoints: Checkpoint
                 rows.append(_row(done, loss, validation, float(task.learning_rate(number)), speed))
                 write_rows(run, rows)
                 reporter.step(task.steps, task.items, rows[-1])
+                if not math.isfinite(loss):
+                    kept = checkpoints.latest_step()
+                    raise UserError(
+                        f"the loss at step {done} is {loss}: start again with a smaller --learning-rate or --clip"
+                        + (f" (checkpoint {kept} is from before)" if kept else "")
+                    )
             stop = bool(signals)  # read once: another may come in between
             if validates or stop:
                 checkpoints.save(done, carry)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jbptt.cells.cell import H_MASK, Cell, Params, State
 from jbptt.hand_derived import HandDerived
@@ -205,11 +206,18 @@ def _by_xla(native, *args):
 
 
 def _call(native, direction, shapes, args, aliases=None):
-    axes = jax.typeof(args[0]).manual_axis_type  # inside jax.shard_map, where all arguments are alike
-    outs = [jax.ShapeDtypeStruct(shape, jnp.float32, manual_axis_type=axes) for shape in shapes]
+    outs = [_result(shape, jax.typeof(args[0])) for shape in shapes]
     call = jax.ffi.ffi_call(native.library.target(direction), outs, input_output_aliases=aliases)
     kind = np.int32(KINDS.index(native.cell.kernel.kind))
     return call(*args, kind=kind, reverse=native.reverse, threads=np.int32(MOST_THREADS))
+
+
+def _result(shape, of_xs):
+    """What a kernel gives: inside `jax.shard_map` of the axes of all its arguments, which are alike there."""
+    if not of_xs.manual_axis_type.varying:
+        return jax.ShapeDtypeStruct(shape, jnp.float32)
+    everywhere = NamedSharding(of_xs.sharding.mesh, PartitionSpec(*[None] * len(shape)))
+    return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=everywhere, manual_axis_type=of_xs.manual_axis_type)
 
 
 def _flat_arguments(native, params, state, reset_state, sequence):

@@ -11,6 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jbptt import checks
+from jbptt.recurrence.regularisation import check_key
+
 Next = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
 """next(state, tokens [...]) -> (state, logits [..., V]): one step; the state's leaves have the tokens' batch axes."""
 
@@ -32,15 +35,22 @@ def greedy(next: Next, state: Any, start: jax.Array, *, end: int, steps: int) ->
     - `next`, `state`: the model, and its state before the first step.
     - `start` [B]: the token before the first, int32.
     - `end`: the token that ends a sequence.
-    - `steps`: T, known before tracing.
+    - `steps`: T, at least 1, known before tracing.
+
+    Raises ValueError for steps below 1, TypeError for tokens that are no integers.
     """
+    start = _checked(start, steps)
     return _one_by_one(next, state, start, end, jnp.arange(steps), lambda _, logits: jnp.argmax(logits, axis=-1))
 
 
 def sampled(
     next: Next, state: Any, start: jax.Array, key: jax.Array, *, end: int, steps: int, temperature: float = 1.0
 ) -> Decoded:
-    """A token drawn at every step, with the probabilities softmax(logits / temperature). Others as in `greedy`."""
+    """A token drawn at every step, with the probabilities softmax(logits / temperature), temperature above 0. Others as in
+    `greedy`."""
+
+    start = _checked(start, steps)
+    check_key(key)
 
     def choose(key, logits):
         return jax.random.categorical(key, logits / jnp.asarray(temperature, logits.dtype))
@@ -74,6 +84,9 @@ def beam_search(
 
     Others as in `greedy`.
     """
+    start = _checked(start, steps)
+    checks.size("width", width)
+    checks.shape("start", start, "[B]", start.shape[:1] or (1,))
     B = start.shape[0]
     state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:, None], (B, width, *leaf.shape[1:])), state)
     token = jnp.broadcast_to(start[:, None], (B, width)).astype(jnp.int32)
@@ -106,6 +119,14 @@ def beam_search(
         return jnp.take_along_axis(array, jnp.broadcast_to(best, array.shape[:-1])[..., None], axis=-1)[..., 0]
 
     return Decoded(of_best(tokens), of_best(lengths), of_best(score))
+
+
+def _checked(start, steps):
+    checks.size("steps", steps)
+    start = checks.array("start", start)
+    if not jnp.issubdtype(start.dtype, jnp.integer):
+        raise TypeError(f"start must be integers, a token each, got {start.dtype}")
+    return start
 
 
 def _lengths(tokens, end):

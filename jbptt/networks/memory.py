@@ -25,7 +25,12 @@ def with_memory(params: Params, memory: jax.Array, lengths: Any = None, *, vjp: 
     memory = checks.floating("memory", memory, "give it an encoder's hs")
     if memory.ndim < 2 or memory.shape[0] == 0:
         raise ValueError(f"memory must have shape [S, B, M] with S of at least 1, got {list(memory.shape)}")
-    S, *batch, _ = memory.shape
+    S, *batch, M = memory.shape
+    weight = next((params[name] for name in ("Wk", "Wc") if name in params), None)
+    if weight is None:
+        raise ValueError("params must be those of a bahdanau_cell or a luong_cell")
+    if weight.shape[0] != M:
+        raise ValueError(f"memory must have the decoder's memory_size, M = {weight.shape[0]} features, got {M}")
     valid = jnp.ones((S, *batch), bool)
     if lengths is not None:
         valid = steps_within(checked_lengths(lengths, S, tuple(batch)), S)

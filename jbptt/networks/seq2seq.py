@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jbptt import checks
 from jbptt.cells.attending import MEMORY
@@ -20,6 +21,7 @@ from jbptt.networks.decoding import Next
 from jbptt.networks.layers import Bidirectional, Layer, stack, stack_init
 from jbptt.networks.memory import with_memory
 from jbptt.recurrence.forward import Direction, Sequence, forward_saving
+from jbptt.recurrence.unrolling import check_cell
 
 HANDED_ON = ("h", "c")
 """The fields in which an encoder's summary is handed on, where the decoder's state is not like the encoder's."""
@@ -46,6 +48,12 @@ def seq2seq_init(
     """
     if not isinstance(model, Seq2Seq):
         raise TypeError(f"model must be a jbptt.Seq2Seq(encoder, decoder), got {type(model).__name__}")
+    for name in ("encoder", "decoder"):
+        layers = getattr(model, name)
+        if not isinstance(layers, (list, tuple)) or isinstance(layers, (Cell, Bidirectional)):
+            raise TypeError(f"{name} must be a tuple of layers, got {type(layers).__name__}")
+    for cell in model.decoder:
+        check_cell(cell)
     if len(model.encoder) != len(model.decoder):
         raise ValueError(f"decoder must have as many layers as encoder, {len(model.encoder)}, got {len(model.decoder)}")
     if model.reverse and any(isinstance(layer, Bidirectional) for layer in model.encoder):
@@ -56,7 +64,9 @@ def seq2seq_init(
     encoder = stack_init(keys[0], model.encoder, hidden_size, hidden_size, dtype)
     decoder = stack_init(keys[1], model.decoder, hidden_size, hidden_size, dtype)
     xs = jnp.zeros((1, hidden_size), dtype)
-    ends, _ = jax.eval_shape(lambda: stack(model.encoder, encoder, xs))
+    ends, hs = jax.eval_shape(lambda: stack(model.encoder, encoder, xs))
+    if model.decoder[-1].attends:
+        jax.eval_shape(lambda: with_memory(decoder[-1], jnp.zeros(hs.shape, dtype)))  # raises if its size is another
     bridges = [
         None if _alike(cell, of_cell, end) else _bridge_init(k, cell, of_cell, end, dtype)
         for cell, of_cell, end, k in zip(
@@ -90,10 +100,14 @@ def seq2seq(
     - `source` [S, B], `target` [T, B]: integer tokens, the target's first the one that begins every sequence.
     - `source_lengths`, `target_lengths` [B]: at least 1 and 0; what is past them touches nothing.
 
-    Returns logits [T, B, V], 0 + bias past a target's end.
+    Returns logits [T, B, V], 0 + bias past a target's end. Raises ValueError for tokens out of range (NaN
+    where they are traced), lengths or batches that do not fit, TypeError for tokens that are no integers.
     """
     decoder, states = _started(model, params, source, source_lengths, vjp)
-    _, hs = stack(model.decoder, decoder, _embedded(params["target"], target), states, lengths=target_lengths, vjp=vjp)
+    xs = _embedded("target", params["target"], target)
+    if target.shape[1:] != source.shape[1:]:
+        raise ValueError(f"target must have source's batch, {list(source.shape[1:])}, got {list(target.shape[1:])}")
+    _, hs = stack(model.decoder, decoder, xs, states, lengths=target_lengths, vjp=vjp)
     return dense(params["output"], hs, vjp=vjp)
 
 
@@ -108,7 +122,7 @@ def alignments(
     if not cell.attends:
         raise ValueError(f"decoder must end in a bahdanau_cell or a luong_cell to have alignments, not in {cell.name}")
     decoder, states = _started(model, params, source, source_lengths, "manual")
-    xs = _embedded(params["target"], target)
+    xs = _embedded("target", params["target"], target)
     if len(decoder) > 1:
         _, xs = stack(model.decoder[:-1], decoder[:-1], xs, states[:-1])
     cell.check(decoder[-1], xs)
@@ -124,7 +138,7 @@ def decoder_of(
 
     def next(states, tokens):
         with_beams = [*decoder[:-1], _for_beams(decoder[-1], tokens.shape)]
-        states, hs = stack(model.decoder, with_beams, _embedded(params["target"], tokens[None]), states)
+        states, hs = stack(model.decoder, with_beams, _embedded("tokens", params["target"], tokens[None]), states)
         return states, dense(params["output"], hs[0])
 
     return next, states
@@ -132,7 +146,7 @@ def decoder_of(
 
 def _started(model, params, source, source_lengths, vjp):
     """(the decoder's parameters, with its memory; its states)"""
-    xs = _embedded(params["source"], source)
+    xs = _embedded("source", params["source"], source)
     directions = {"reverse": True} if model.reverse else {}
     ends, hs = stack(model.encoder, params["encoder"], xs, lengths=source_lengths, vjp=vjp, **directions)
     decoder = list(params["decoder"])
@@ -145,7 +159,15 @@ def _started(model, params, source, source_lengths, vjp):
     return decoder, tuple(states)
 
 
-def _embedded(embedding, tokens):
+def _embedded(name, embedding, tokens):
+    tokens = checks.array(name, tokens)
+    if not jnp.issubdtype(tokens.dtype, jnp.integer):
+        raise TypeError(f"{name} must be integers, tokens, got {tokens.dtype}")
+    if not isinstance(tokens, jax.core.Tracer) and tokens.size:
+        known = np.asarray(tokens)  # NumPy: a constant inside jit is known, but what jnp computes of it there is not
+        least, most = known.min(), known.max()
+        if least < 0 or most >= embedding.shape[0]:
+            raise ValueError(f"{name} must be tokens in 0..{embedding.shape[0] - 1}, got {least}..{most}")
     return jnp.take(embedding, tokens, axis=0)
 
 

@@ -148,9 +148,10 @@ def test_dates(jbptt, here):
     [
         (None, "bad.tsv cannot be read: No such file or directory"),
         (b"", "bad.tsv is empty"),
+        (b"\n\n", "bad.tsv is empty"),
         (b"a\tb\n\xff\tc\n", "bad.tsv is not UTF-8 (byte 4)"),
-        (b"a\tb\nc d\n", "line 2: must be SOURCE<tab>TARGET, has 1 columns"),
-        (b"a\tb\nc\td\te\n", "line 2: must be SOURCE<tab>TARGET, has 3 columns"),
+        (b"a\tb\nc d\n", "line 2: must be SOURCE<tab>TARGET, has 1 column(s)"),
+        (b"a\tb\nc\td\te\n", "line 2: must be SOURCE<tab>TARGET, has 3 column(s)"),
         (b"a\tb\n\nc\td\n", "line 2: must be SOURCE<tab>TARGET"),
         (b"\tb\n", "line 1: the source is empty"),
         (b"a\tb\nb\t\n", "line 2: the target is empty"),
@@ -163,6 +164,18 @@ def test_bad_pairs(fails, here, content, says):
         (here / "bad.tsv").write_bytes(content)
     assert says in fails("train", "pairs", "--pairs", "bad.tsv", *SMALL, "--longest", 10)
     assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--attention", "luong_dot"), "--attention luong_dot --encoder bidirectional"),
+        (("--cell", "gru_heads", "--hidden", "6"), "--cell gru_heads --hidden 6: hidden_size must be a multiple"),
+        (("--learning-rate", "2e38"), "smaller --learning-rate"),
+    ],
+)
+def test_options_that_do_not_go_together(fails, words, options, says):
+    assert says in fails("train", "pairs", "--pairs", words, *SMALL, *options)
 
 
 def test_no_pairs(fails, here):
@@ -194,8 +207,9 @@ def test_bad_checkpoint(fails, learned, here):
     assert "not the folder of a run" in fails("translate", "nowhere", "ab")
 
 
-def test_a_heat_map_needs_attention(fails, jbptt, words):
+def test_a_heat_map_needs_attention_and_a_folder(fails, jbptt, words, learned):
     assert jbptt("train", "pairs", "--pairs", words, *SMALL, "--attention", "none", "--out", "r")[0] == 0
+    assert "--heat-map no/a.png cannot be written" in fails("translate", "run", "ab", "--heat-map", "no/a.png")
     assert "--heat-map needs a model with attention" in fails("translate", "r", "one two", "--heat-map", "a.png")
 
 

@@ -83,7 +83,7 @@ def translate(path: Path, texts: list[str], beams: int, heat_map: Path | None) -
     for text in texts:
         _check_text(text, encoding)
     runs.use_dtype(settings)
-    _, carry = runs.restored(run, step, model.init(settings, encoding))
+    _, carry = runs.restored(run, step, _init(settings, encoding))
     params = carry.learners[settings.attention].params
     batch = encoding.batch([Pair(text, "") for text in texts])
     written, _, scores = _translate(
@@ -91,7 +91,11 @@ def translate(path: Path, texts: list[str], beams: int, heat_map: Path | None) -
     )
     translations = [encoding.target.text(written[:, b]) for b in range(len(texts))]
     if heat_map is not None:
-        _draw(heat_map, settings, params, encoding, [Pair(*pair) for pair in zip(texts, translations, strict=True)])
+        pairs = [Pair(*pair) for pair in zip(texts, translations, strict=True)]
+        try:
+            _draw(heat_map, settings, params, encoding, pairs)
+        except OSError as error:
+            raise UserError(f"--heat-map {heat_map} cannot be written: {error.strerror}") from None
     return [
         {"source": source, "translation": translation, "log_probability": float(score)}
         for source, translation, score in zip(texts, translations, scores, strict=True)
@@ -107,11 +111,20 @@ def _prepared(reporter, settings, data, before, differs, config):
     config |= {"data_sha256": digest, "source_tokens": source.tokens, "target_tokens": target.tokens}
     return runs.Prepared(
         config | {"source_size": source_size, "target_size": target_size},
-        model.init(settings, data.encoding),
+        _init(settings, data.encoding),
         _task(settings, data),
         lambda run, carry, start: _introduce(reporter, run, settings, data, carry, start),
         lambda run, carry: _conclude(reporter, run, settings, data, carry),
     )
+
+
+def _init(settings, encoding):
+    try:
+        return model.init(settings, encoding)
+    except ValueError as error:  # sizes that this cell or this attention cannot have
+        options = ("attention", "encoder", "cell", "hidden")
+        given = " ".join(f"--{name} {getattr(settings, name)}" for name in options)
+        raise UserError(f"{given}: {error}") from None
 
 
 def _settings(config, run) -> Settings:
@@ -135,12 +148,18 @@ def _check_text(text, encoding):
     if not tokens:
         raise UserError("TEXT must hold at least one token, got an empty one")
     if unknown := encoding.source.unknown(text):
-        raise UserError(f"TEXT {text!r} holds {unknown[0]!r}, which is not in the vocabulary that the model was given")
+        raise UserError(
+            f"TEXT {_shown(text)} holds {unknown[0]!r}, which is not in the vocabulary that the model was given"
+        )
     if len(tokens) > encoding.source_size:
         size = encoding.source_size
         raise UserError(
-            f"TEXT {text!r} has {len(tokens)} tokens, and the model was trained on up to {size}: shorten it"
+            f"TEXT {_shown(text)} has {len(tokens)} tokens, and the model was trained on up to {size}: shorten it"
         )
+
+
+def _shown(text):
+    return repr(text if len(text) <= 60 else text[:60] + "…")
 
 
 def _task(settings: Settings, data: Data) -> training.Task:
@@ -227,6 +246,6 @@ def _draw(path, settings, params, encoding, pairs):
     maps = []
     for b, pair in enumerate(pairs):
         source = split(pair.source, words=encoding.source.words)
-        target = [*split(pair.target, words=encoding.target.words), "∎"]
+        target = [*split(pair.target, words=encoding.target.words), "∎"][: alpha.shape[0]]  # the end may not be reached
         maps.append(HeatMap(alpha[: len(target), b, : len(source)], source, target))
     return plot_alignments(path, maps)

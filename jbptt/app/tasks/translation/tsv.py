@@ -22,8 +22,8 @@ def read_pairs(path: Path, settings: Settings) -> list[Pair]:
         raise UserError(f"--pairs {path} cannot be read: {error.strerror}") from None
     pairs = [
         _pair(line, settings, f"--pairs {path}, line {number}")
-        for number, line in enumerate(text.replace("\r\n", "\n").removesuffix("\n").split("\n"), start=1)
-        if text
+        for number, line in enumerate(text.replace("\r\n", "\n").rstrip("\n").split("\n"), start=1)
+        if text.strip("\r\n")
     ]
     if not pairs:
         raise UserError(f"--pairs {path} is empty: it needs lines of SOURCE<tab>TARGET")
@@ -33,7 +33,7 @@ def read_pairs(path: Path, settings: Settings) -> list[Pair]:
 def _pair(line, settings, where):
     columns = line.split("\t")
     if len(columns) != 2:
-        raise UserError(f"{where}: must be SOURCE<tab>TARGET, has {len(columns)} columns where 2 are needed")
+        raise UserError(f"{where}: must be SOURCE<tab>TARGET, has {len(columns)} column(s) where 2 are needed")
     for name, column in zip(("source", "target"), columns, strict=True):
         tokens = len(split(column, words=settings.tokens == "words"))
         if tokens == 0:
