@@ -203,7 +203,7 @@ BAD = {
     "tokens that are floats": (
         TypeError,
         r"source must be integers",
-        lambda: jbptt.seq2seq(*made("luong"), SOURCE * 1.0, TARGET),
+        lambda: jbptt.seq2seq(*made("luong"), jnp.float32(SOURCE), TARGET),
     ),
     "another batch": (
         ValueError,

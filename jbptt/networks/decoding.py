@@ -46,8 +46,9 @@ def greedy(next: Next, state: Any, start: jax.Array, *, end: int, steps: int) ->
 def sampled(
     next: Next, state: Any, start: jax.Array, key: jax.Array, *, end: int, steps: int, temperature: float = 1.0
 ) -> Decoded:
-    """A token drawn at every step, with the probabilities softmax(logits / temperature), temperature above 0. Others as in
-    `greedy`."""
+    """A token drawn at every step, with the probabilities softmax(logits / temperature), temperature above 0.
+
+    Others as in `greedy`."""
 
     start = _checked(start, steps)
     check_key(key)
