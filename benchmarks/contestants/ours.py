@@ -1,9 +1,10 @@
-"""This library: the hand-derived backward pass, and JAX's of the same forward."""
+"""This library: the hand-derived backward pass, by C++ kernels where there are some, and by a scan; and JAX's of the
+same forward."""
 
 from functools import partial
 
 import jbptt
-from benchmarks.contestants.protocol import Contestant, Weights
+from benchmarks.contestants.protocol import Contestant, LeftOut, Weights
 
 CELLS = {
     "lstm": (jbptt.lstm, jbptt.LSTMState),
@@ -12,11 +13,11 @@ CELLS = {
 }
 
 
-def build(cell: str, weights: Weights, *, vjp: str) -> Contestant:
+def build(cell: str, weights: Weights, *, vjp: str, backend: str | None = None) -> Contestant:
     ours, state_type = CELLS[cell]
 
     def function(params, xs, state):
-        state, hs = jbptt.unroll(ours, params, xs, state_type(*state), vjp=vjp)
+        state, hs = jbptt.unroll(ours, params, xs, state_type(*state), vjp=vjp, backend=backend)
         return tuple(state), hs
 
     return Contestant(function, weights, lambda dparams: dparams)
@@ -24,3 +25,9 @@ def build(cell: str, weights: Weights, *, vjp: str) -> Contestant:
 
 manual = partial(build, vjp="manual")
 auto = partial(build, vjp="auto")
+
+
+def scan(cell: str, weights: Weights) -> Contestant:
+    if not jbptt.backends()["native"].available:
+        raise LeftOut("the same as jbptt manual: there are no kernels here")
+    return build(cell, weights, vjp="manual", backend="xla")

@@ -23,6 +23,7 @@ class Entry(NamedTuple):
 
 ROSTER: dict[str, Entry] = {
     OURS: Entry(ours.manual, "jbptt", ours=True),
+    "jbptt xla": Entry(ours.scan, "jbptt", ours=True),
     "jbptt auto": Entry(ours.auto, "jbptt", ours=True),
     "jbptt.scan": Entry(plain.deferred, "jbptt", ours=True),
     "plain scan": Entry(plain.build, "jax"),

@@ -36,13 +36,18 @@ def measure(rows: list[Row], sizes: Sizes, dtype: str, rounds: int) -> Iterator[
             function, args = row.build(jax.random.key(0), sizes, jnp.dtype(dtype))
         except ValueError as error:
             raise UserError(f"--sizes {','.join(map(str, sizes[:4]))}: {row.name}: {error}") from None
-        report = compare(partial(function, vjp="manual"), partial(function, vjp="auto"), *args, rounds=rounds)
+        manual = partial(function, vjp="manual")
+        report = compare(manual, partial(function, vjp="auto"), *args, rounds=rounds)
+        scan = None
+        if row.backends and "ffi_call" in str(jax.make_jaxpr(manual)(*args)):
+            scan = compare(manual, partial(manual, backend="xla"), *args, rounds=rounds).speedup
         yield {
             "row": row.name,
             "error": report.max_error,
             "manual_ms": report.manual.ms,
             "auto_ms": report.auto.ms,
             "speedup": report.speedup,
+            "scan_over_kernel": scan,
             "manual_bytes": report.manual.temp_bytes,
             "auto_bytes": report.auto.temp_bytes,
             "manual_compile_s": report.manual.compile_s,
@@ -56,6 +61,7 @@ HEADINGS = (
     "manual, ms",
     "auto, ms",
     "auto / manual",
+    "scan / kernel",
     "manual, MiB",
     "auto, MiB",
     "manual, compile s",
@@ -72,6 +78,7 @@ def texts(figures: dict[str, Any]) -> list[str]:
         f"{figures['manual_ms']:.2f}",
         f"{figures['auto_ms']:.2f}",
         f"{figures['speedup']:.2f}x",
+        f"{figures['scan_over_kernel']:.2f}x" if figures["scan_over_kernel"] else "",
         f"{figures['manual_bytes'] / 2**20:.2f}",
         f"{figures['auto_bytes'] / 2**20:.2f}",
         f"{figures['manual_compile_s']:.2f}",

@@ -41,10 +41,12 @@ class Row(NamedTuple):
     - `name`: what tables and the command line call it.
     - `build(key, sizes, dtype) -> (function, args)`: it, as `function(*args, vjp=...)`, and random arguments, by
       all of which it is differentiated.
+    - `backends`: whether the function takes `unroll`'s `backend` too.
     """
 
     name: str
     build: Callable[[jax.Array, Sizes, Any], tuple[Callable, tuple]]
+    backends: bool = False
 
 
 def randomised(key: jax.Array, params: Any, scale: float = 0.5) -> Any:
@@ -80,7 +82,7 @@ def cell_arguments(cell: Cell, key: jax.Array, sizes: Sizes, dtype) -> tuple:
 
 
 def _cell_row(name, cell):
-    return Row(name, lambda key, sizes, dtype: (partial(unroll, cell), cell_arguments(cell, key, sizes, dtype)))
+    return Row(name, lambda key, sizes, dtype: (partial(unroll, cell), cell_arguments(cell, key, sizes, dtype)), True)
 
 
 def _time_row(name, cell, *, lengths=False, resets=False, drawn=False, **options):
@@ -97,12 +99,12 @@ def _time_row(name, cell, *, lengths=False, resets=False, drawn=False, **options
             marks["reset_state"] = random_state(keys[3], state)
         key = keys[0] if drawn else None
 
-        def function(params, xs, state, marks, vjp):
-            return unroll(cell, params, xs, state, **marks, **options, key=key, vjp=vjp)
+        def function(params, xs, state, marks, vjp, backend=None):
+            return unroll(cell, params, xs, state, **marks, **options, key=key, vjp=vjp, backend=backend)
 
         return function, (params, xs, state, marks)
 
-    return Row(name, build)
+    return Row(name, build, backends=True)
 
 
 def _attention_row(name, cell):
