@@ -21,8 +21,10 @@
 
 namespace jbptt {
 
-constexpr int kRowsAtOnce = 24;    // of the batch, whose sums stay in the first cache until the pointwise part
+constexpr int kRowsAtOnce = 48;    // of the batch, whose sums stay in the first cache until the pointwise part
 constexpr int kProjectedRows = 48; // of x U, ahead of the steps that use them
+
+constexpr int kColumn = kChain + 16;  // from column to column of what is transposed: no power of two, which caches dislike
 
 class Buffer {
  public:
@@ -331,7 +333,7 @@ class Recurrence {
     const int panel0 = panels * part / across, panel1 = panels * (part + 1) / across;
     const Rows of_h(p.H, part_of_rows, down), of_x(p.I, part_of_rows, down);
     const int longest = vectors_in(0) * G * kLanes, many = panel1 - panel0;
-    Buffer a_h(static_cast<size_t>(of_h.number) * kChain), a_x(static_cast<size_t>(of_x.number) * kChain);
+    Buffer a_h(static_cast<size_t>(of_h.number) * kColumn), a_x(static_cast<size_t>(of_x.number) * kColumn);
     Buffer d(static_cast<size_t>(kChain) * longest);
     Buffer at_h(static_cast<size_t>(of_h.number) * many * longest, 0.0f), at_x(static_cast<size_t>(of_x.number) * many * longest, 0.0f);
     const int all = p.T * p.B;
@@ -349,9 +351,9 @@ class Recurrence {
       for (int panel = panel0; panel < panel1; ++panel) {
         const int width = vectors_in(panel) * G, place = (panel - panel0) * longest;
         pack_delta(panel, n0, n, Cell::kAtH, d);
-        product(of_h.number, width, n, a_h, kChain, d, width * kLanes, at_h + static_cast<size_t>(of_h.number) * place, width * kLanes, true);
+        product(of_h.number, width, n, a_h, kColumn, d, width * kLanes, at_h + static_cast<size_t>(of_h.number) * place, width * kLanes, true);
         if (Cell::kAtX[G - 1] != Cell::kAtH[G - 1]) pack_delta(panel, n0, n, Cell::kAtX, d);
-        product(of_x.number, width, n, a_x, kChain, d, width * kLanes, at_x + static_cast<size_t>(of_x.number) * place, width * kLanes, true);
+        product(of_x.number, width, n, a_x, kColumn, d, width * kLanes, at_x + static_cast<size_t>(of_x.number) * place, width * kLanes, true);
       }
     }
     for (int panel = panel0; panel < panel1; ++panel) {
@@ -369,12 +371,18 @@ class Recurrence {
     int first, number;
   };
 
-  // Columns of a, kChain apart, from its rows; a row that is null, of padding, is 0.
+  // Columns of a, kColumn apart, from its rows; a row that is null, of padding, is 0. A few columns at a time, whose
+  // lines stay in the first cache while they fill.
   static void pack_columns(const std::vector<const float*>& from, Rows rows, int size, float* to) {
-    const int n = static_cast<int>(from.size());
-    for (int k = 0; k < n; ++k)
-      for (int j = 0; j < rows.number; ++j)
-        to[static_cast<size_t>(j) * kChain + k] = !from[k] ? 0.0f : rows.first + j < size ? from[k][rows.first + j] : 1.0f;
+    const int n = static_cast<int>(from.size()), at_once = 16;
+    for (int j0 = 0; j0 < rows.number; j0 += at_once) {
+      const int columns = std::min(at_once, rows.number - j0), real = std::min(columns, size - rows.first - j0);
+      for (int k = 0; k < n; ++k) {
+        float* column = to + static_cast<size_t>(j0) * kColumn + k;
+        for (int j = 0; j < real; ++j) column[j * kColumn] = from[k] ? from[k][rows.first + j0 + j] : 0.0f;
+        if (real < columns) column[real * kColumn] = from[k] ? 1.0f : 0.0f;  // the ones, below them all
+      }
+    }
   }
 
   void pack_delta(int panel, int n0, int n, const int* columns, float* to) const {
