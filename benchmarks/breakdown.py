@@ -86,7 +86,7 @@ def parts_of(size: Sizes) -> list[Part]:
     deltas = zs
 
     def whole(params, xs, state):
-        return jbptt.unroll(cell, params, xs, state)
+        return jbptt.unroll(cell, params, xs, state, backend="xla")
 
     def back(residuals, dstate, dhs):
         return bptt_bwd(unprojected, direction, residuals, (dstate, dhs))[1:]

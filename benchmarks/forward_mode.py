@@ -91,7 +91,7 @@ def measure(cell, size: Sizes, rounds: int) -> list[results.Row]:
 
 
 def hs_of(cell, vjp, params, xs):
-    return jbptt.unroll(cell, params, xs, vjp=vjp)[1]
+    return jbptt.unroll(cell, params, xs, vjp=vjp, backend="xla")[1]
 
 
 if __name__ == "__main__":

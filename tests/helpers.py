@@ -33,8 +33,10 @@ KINDS = {
     "gru",
     "indrnn",
 }
-ALIKE = {"luong_dot", "luong_concat"}
-"""What others do too: "luong_general" is a dot product with a query of its own, "bahdanau" has the additive score."""
+ALIKE = {"luong_dot", "luong_concat", "lengths", "resets", "truncate", "checkpoint"}
+ALIKE |= {"recurrent_dropout", "zoneout", "zoneout_mean"}
+"""What others do too: "luong_general" is a dot product with a query of its own, "bahdanau" has the additive score, and
+there are rows of several options at once."""
 ROWS_OF_EVERY_KIND = [row for row in ROWS if row.name in KINDS or row.name not in {*CELLS, *ALIKE}]
 """One cell of each kind of parameters, states and δ, and all that is no cell: for tests of edges and transforms."""
 CELL_ROWS = [ROWS_BY_NAME[name] for name in CELLS]

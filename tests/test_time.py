@@ -187,7 +187,7 @@ def runs(draw):
 
 
 @given(runs())
-@settings(max_examples=12)
+@settings(max_examples=6)
 def test_any_options_together(run):
     name, sizes, dtype, options = run
     args = cell_arguments(CELLS[name], KEY, sizes, jnp.dtype(dtype))
