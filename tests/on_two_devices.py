@@ -19,11 +19,12 @@ from jax.sharding import AxisType, PartitionSpec as P
 import jbptt
 
 T, B, I, H = 5, 6, 3, 4
+KERNELS = {"backend": "native"} if jbptt.backends()["native"].available else {}
 RUNS = {
     "lstm": (jbptt.lstm, {}, jnp.float64),
     "gru, checkpoint": (jbptt.gru, {"checkpoint": 2}, jnp.float64),
     "clockwork, zoneout": (jbptt.clockwork, {"zoneout": 0.3}, jnp.float64),
-    "lstm, whatever runs float32": (jbptt.lstm, {}, jnp.float32),
+    "lstm, by kernels if there are some": (jbptt.lstm, KERNELS, jnp.float32),
 }
 SPECS = (P(), P(None, "batch"), P("batch"), P("batch"), P(None, "batch"))
 
@@ -35,8 +36,11 @@ def check(cell, options, dtype):
     floats = {"cell": params, "head": head}, jax.random.normal(key, (T, B, I), dtype)
     integers = cell.initial_state(params, (B,)), jnp.array([5, 0, 3, 2, 5, 1]), jax.random.bernoulli(key, 0.3, (T, B))
 
+    options_of = {"manual": options, "auto": {name: value for name, value in options.items() if name != "backend"}}
+
     def cost(params, xs, state, lengths, resets, vjp):
         marks = {"lengths": lengths, "resets": resets}
+        options = options_of[vjp]
         _, hs = jbptt.unroll(cell, params["cell"], xs, state, **marks, **options, vjp=vjp)
         return jnp.sum(jbptt.dense(params["head"], hs, vjp=vjp) ** 2)
 

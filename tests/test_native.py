@@ -223,8 +223,19 @@ def test_calls_at_once_give_what_each_gives_alone():
 @needs_kernels
 def test_forward_and_back_are_a_call_each():
     params, xs, _ = drawn(jbptt.gru)
-    program = str(jax.make_jaxpr(jax.grad(partial(cost, lengths=None, backend=None, cell=jbptt.gru)))(params, xs[0]))
+    xs = jnp.tile(xs[0], (37, 1, 1))  # 518 rows
+    program = str(jax.make_jaxpr(jax.grad(partial(cost, lengths=None, backend=None, cell=jbptt.gru)))(params, xs))
     assert (program.count("ffi_call["), program.count("scan[")) == (2, 0)
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("T", "B", "H", "native"), [(256, 2, 16, True), (1, 64, 16, False), (600, 1, 16, True), (600, 1, 300, False)]
+)
+def test_the_kernel_is_taken_where_it_is_faster(T, B, H, native):
+    params = jax.eval_shape(partial(jbptt.lstm.init, input_size=3, hidden_size=H), jax.random.key(0))
+    xs = jax.ShapeDtypeStruct((T, B, 3), jnp.float32)
+    assert ("ffi_call[" in str(jax.make_jaxpr(partial(jbptt.unroll, jbptt.lstm))(params, xs))) == native
 
 
 CANNOT = {

@@ -36,6 +36,9 @@ NOTHING = (0,)
 VALID, RESET = 1, 2
 """Bits of the kernels' marks."""
 
+LEAST_ROWS, LARGEST_ALONE = 512, 2**20
+"""T·B, and the bytes of weights for B = 1."""
+
 MOST_THREADS = 1024
 """The kernels take as many threads as XLA's pool has."""
 
@@ -72,6 +75,17 @@ def why_not(cell: Cell, params: Params, sequence: Sequence) -> str | None:
     if H_MASK in params or marks.cut is not None or marks.stay is not None:
         return "the kernels have no truncation, dropout or zoneout"
     return None
+
+
+def worth_it(params: Params, sequence: Sequence) -> bool:
+    """Whether a kernel is faster than the scan, as measured: benchmarks/NOTES.md.
+
+    Weights are packed anew at each call, which a few rows do not repay; and a sequence by itself has one thread, which
+    is not enough for weights beyond its cache.
+    """
+    T, *batch, _ = sequence.xs.shape
+    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    return T * math.prod(batch) >= LEAST_ROWS and (math.prod(batch) > 1 or weights <= LARGEST_ALONE)
 
 
 def recur_native(

@@ -13,7 +13,7 @@ import numpy as np
 from jbptt import checks
 from jbptt.cells.cell import H_MASK, Cell, Params, State
 from jbptt.hand_derived import check_vjp
-from jbptt.kernels.native import recur_native, why_not
+from jbptt.kernels.native import recur_native, why_not, worth_it
 from jbptt.recurrence.bptt import recur
 from jbptt.recurrence.checkpointing import recur_checkpointed
 from jbptt.recurrence.forward import Direction, Sequence
@@ -64,7 +64,7 @@ def unroll(
     - `vjp`: "manual", hand-derived backpropagation through time; "auto", `jax.grad`'s of the same forward.
     - `backend`: "native", the whole recurrence, forward and back, in one call of a C++ kernel each, for float32 LSTM,
       GRU and RNN on the CPU (`jbptt.backends()` tells whether it is there); "xla", a scan. None takes the first where
-      it can be had; a program that is exported from a CPU to other machines needs the second.
+      it can be had and is faster: from T·B = 512 on. A program that is exported to other machines needs the second.
 
     Returns (state after the last step, every h [T, B, H]), of the params' dtype. Raises ValueError for an unknown
     `vjp`, for backend="native" where that cannot be had, for lengths out of range (clipped where they are traced), for
@@ -120,7 +120,7 @@ def _takes_native(backend, cell, params, vjp, k, sequence):
     reason = reason or why_not(cell, params, sequence)
     if reason and backend == "native":
         raise ValueError(f"backend='native' cannot be had: {reason}")
-    return reason is None
+    return reason is None and (backend == "native" or worth_it(params, sequence))
 
 
 def _drawn(cell, params, state, T, recurrent_dropout, zoneout, key):
