@@ -54,7 +54,10 @@ class Kernels(BuildHookInterface):
 def build(folder: Path) -> None:
     """Compiles the libraries into `folder`. Raises OSError or RuntimeError where that fails."""
     compiler = shlex.split(os.environ.get("CXX", "")) or [shutil.which("c++") or shutil.which("g++") or "clang++"]
-    headers = Path(find_spec("jaxlib").origin).parent / "include"
+    jaxlib = find_spec("jaxlib")
+    if jaxlib is None:
+        raise RuntimeError("there is no jaxlib whose headers it could be built with")
+    headers = Path(jaxlib.origin).parent / "include"
     sets = X86 if platform.machine().lower() in ("x86_64", "amd64") else ARM
     if not headers.is_dir():
         raise RuntimeError(f"jaxlib has no headers in {headers}")

@@ -294,6 +294,16 @@ def test_without_a_library(tmp_path, monkeypatch):
         loaded.cache_clear()
 
 
+@needs_kernels
+def test_a_library_for_a_newer_jaxlib_is_not_registered(monkeypatch):
+    monkeypatch.setattr(library, "ffi_version", lambda: 0)
+    loaded.cache_clear()
+    try:
+        assert "built for XLA's interface" in jbptt.backends()["native"].detail
+    finally:
+        loaded.cache_clear()
+
+
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
 def test_sanitizers_find_nothing(tmp_path):
     """Address's and UndefinedBehavior's, watching the kernels over odd sizes, alone and with helpers."""

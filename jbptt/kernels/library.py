@@ -1,6 +1,7 @@
 """The library of C++ kernels in cpu/: whether there is one for this machine, and which instruction set it takes."""
 
 import ctypes
+import re
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +37,11 @@ def loaded(instruction_set: str | None = None) -> Library | str:
         failed = BUILT / "failed.txt"
         return failed.read_text().strip() if failed.exists() else "it was not built: install jbptt with pip"
     try:
+        built_for = _opened(portable).jbptt_ffi_version()
+        if built_for > ffi_version():  # registering it would leave JAX without its CPU
+            return (
+                f"it was built for XLA's interface 0.{built_for}, and this jaxlib has 0.{ffi_version()}: install again"
+            )
         best = _opened(portable).jbptt_instruction_set
         best.restype = ctypes.c_char_p
         best = best().decode()
@@ -50,6 +56,13 @@ def loaded(instruction_set: str | None = None) -> Library | str:
     except Exception as error:  # what a library of another machine, or another JAX, may say
         return f"it cannot be loaded: {error}"
     return named
+
+
+def ffi_version() -> int:
+    """The minor version of XLA's interface for foreign functions, as the installed jaxlib's header tells it; 0: none."""
+    header = Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h"
+    found = re.search(r"define XLA_FFI_API_MINOR (\d+)", header.read_text())
+    return int(found[1]) if found else 0
 
 
 @cache

@@ -142,7 +142,9 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jbptt_backward, call_backward,
                                   .Ret<F32>()    // dc_reset
                                   .Ret<F32>());  // δ, in the place of saved
 
-// For Python: the floats in a vector, and the best instruction set of this machine.
+// For Python: the minor version of XLA's interface, the floats in a vector, and the best instruction set of this machine.
+extern "C" int jbptt_ffi_version() { return XLA_FFI_API_MINOR; }
+
 extern "C" int jbptt_lanes() { return JBPTT_LANES; }
 
 extern "C" const char* jbptt_instruction_set() {
