@@ -39,7 +39,7 @@ def loaded(instruction_set: str | None = None) -> Library | str:
     try:
         built_for = _opened(portable).jbptt_ffi_version()
         if built_for > ffi_version():  # registering it would leave JAX without its CPU
-            return (
+            return f"it was built for a newer JAX (interface 0.{built_for}, not 0.{ffi_version()}): install jbptt again"
                 f"it was built for XLA's interface 0.{built_for}, and this jaxlib has 0.{ffi_version()}: install again"
             )
         best = _opened(portable).jbptt_instruction_set
