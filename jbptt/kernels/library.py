@@ -40,8 +40,6 @@ def loaded(instruction_set: str | None = None) -> Library | str:
         built_for = _opened(portable).jbptt_ffi_version()
         if built_for > ffi_version():  # registering it would leave JAX without its CPU
             return f"it was built for a newer JAX (interface 0.{built_for}, not 0.{ffi_version()}): install jbptt again"
-                f"it was built for XLA's interface 0.{built_for}, and this jaxlib has 0.{ffi_version()}: install again"
-            )
         best = _opened(portable).jbptt_instruction_set
         best.restype = ctypes.c_char_p
         best = best().decode()
@@ -59,7 +57,7 @@ def loaded(instruction_set: str | None = None) -> Library | str:
 
 
 def ffi_version() -> int:
-    """The minor version of XLA's interface for foreign functions, as the installed jaxlib's header tells it; 0: none."""
+    """The minor version of XLA's interface for foreign functions, as the installed jaxlib's header tells it."""
     header = Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h"
     found = re.search(r"define XLA_FFI_API_MINOR (\d+)", header.read_text())
     return int(found[1]) if found else 0
