@@ -62,15 +62,16 @@ def build(folder: Path) -> None:
     if not headers.is_dir():
         raise RuntimeError(f"jaxlib has no headers in {headers}")
 
-    def library(name):
-        with tempfile.TemporaryDirectory() as temporary:
-            finished = Path(temporary) / f"{name}.so"
-            sources = [str(SOURCES / "native.cc"), str(SOURCES / "kernels.cc")]
-            command = [*compiler, *FLAGS, *sets[name], "-isystem", str(headers), *sources, "-o", str(finished)]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode or not finished.exists():
-                raise RuntimeError(f"the C++ compiler {compiler[0]} failed: {done.stderr or done.returncode}")
-            shutil.move(finished, folder / f"{name}.so")
+    sources = [str(SOURCES / "native.cc"), str(SOURCES / "kernels.cc")]
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(library, sets))
+    def compiled(name, finished):
+        command = [*compiler, *FLAGS, *sets[name], "-isystem", str(headers), *sources, "-o", str(finished)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode or not finished.exists():
+            raise RuntimeError(f"the C++ compiler {compiler[0]} failed: {done.stderr or done.returncode}")
+        return finished
+
+    with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(os.cpu_count()) as pool:
+        libraries = list(pool.map(lambda name: compiled(name, Path(temporary) / f"{name}.so"), sets))
+        for library in libraries:  # all or none
+            shutil.move(library, folder / library.name)

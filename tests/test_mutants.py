@@ -247,7 +247,7 @@ MARK_MUTANTS = {
     "resets: the reset state gets nothing": ("resets", "enter_vjp", lambda f: lambda m, d: (f(m, d)[0], bptt.zeros(d))),
     "resets: ∂W with h from before them": (
         "resets",
-        "_before_each_step",
+        "before_each_step",
         lambda f: (
             lambda residuals, reverse: f(
                 residuals._replace(sequence=residuals.sequence._replace(marks=Marks())), reverse

@@ -113,7 +113,7 @@ def test_edge_sizes(name, T, batch, I, H):
 
 
 @needs_kernels
-@hypothesis.settings(max_examples=10)
+@hypothesis.settings(max_examples=5)
 @hypothesis.given(
     name=st.sampled_from(sorted(CELLS)),
     T=st.integers(1, 9),
@@ -164,7 +164,7 @@ def assert_alike(derivative, *args):
 
 @needs_kernels
 @pytest.mark.parametrize("in_axes", [(None, 0, 0), (0, 0, None), (0, None, None)])
-@pytest.mark.parametrize("name", ["lstm", "V", "gru"])
+@pytest.mark.parametrize("name", ["V", "gru, no bias"])
 def test_vmap(name, in_axes):
     params, xs, lengths = drawn(CELLS[name])
     many = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf * 1.1, leaf * 0.9, leaf]), params)
@@ -245,6 +245,7 @@ CANNOT = {
     "truncate": (r"no truncation", {"truncate": 2}, jnp.float32),
     "zoneout": (r"no truncation, dropout or zoneout", {"zoneout": 0.1}, jnp.float32),
     "another cell": (r"no kernel for lstm_cell\(heads=3\)", {"cell": jbptt.lstm_cell(heads=3)}, jnp.float32),
+    "a changed way back": (r"no kernel", {"cell": jbptt.lstm._replace(step_vjp=jbptt.gru.step_vjp)}, jnp.float32),
     "a changed cell": (
         r"no kernel",
         {"cell": jbptt.lstm._replace(step=lambda *args: jbptt.lstm.step(*args))},
@@ -297,6 +298,7 @@ def test_without_a_library(tmp_path, monkeypatch):
 @needs_kernels
 def test_a_library_for_a_newer_jaxlib_is_not_registered(monkeypatch):
     monkeypatch.setattr(library, "ffi_version", lambda: 0)
+    monkeypatch.setattr(jax.ffi, "register_ffi_target", lambda *args, **options: pytest.fail("registered"))
     loaded.cache_clear()
     try:
         assert "built for a newer JAX" in jbptt.backends()["native"].detail
@@ -308,7 +310,7 @@ def test_a_library_for_a_newer_jaxlib_is_not_registered(monkeypatch):
 def test_sanitizers_find_nothing(tmp_path):
     """Address's and UndefinedBehavior's, watching the kernels over odd sizes, alone and with helpers."""
     here, kernels = Path(__file__).parent, Path(native.__file__).parent / "cpu"
-    flags = "-std=c++17 -O1 -g -Wno-psabi -fsanitize=address,undefined -fno-sanitize-recover=all -pthread"
+    flags = "-std=c++17 -O0 -Wno-psabi -fsanitize=address,undefined -fno-sanitize-recover=all -pthread"
     vectors = ["-DJBPTT_LANES=4", "-DJBPTT_PANEL=2"]
     sources = [here / "native" / "driver.cc", kernels / "kernels.cc"]
     program = tmp_path / "driver"

@@ -81,14 +81,18 @@ class Kernel(NamedTuple):
     """What jbptt/kernels has to know of a cell whose whole recurrence it can run.
 
     - `kind`: the kernel's name.
-    - `project`, `step`: of the cell that it runs; one made from it with others is not run.
+    - `runs`: `own_functions` of the cell that it runs; one made from it with others is not run.
     - `peepholes`: the gates that see the cell state, among "ifo".
     """
 
     kind: str
-    project: Callable
-    step: Callable
+    runs: tuple[Callable, ...]
     peepholes: str = ""
+
+
+def own_functions(cell: Cell) -> tuple[Callable, ...]:
+    """All of a cell's mathematics, forward and back."""
+    return cell.project, cell.project_vjp, cell.step, cell.way_back, cell.step_vjp, cell.weight_vjp
 
 
 def masked(params: Params, h: jax.Array) -> jax.Array:

@@ -21,6 +21,7 @@ from jbptt.cells.cell import (
     check_params,
     masked,
     multiples_of,
+    own_functions,
     project,
     project_vjp,
 )
@@ -88,7 +89,7 @@ def gated_cell(
         dW = product.gradient(h_prev, recurrent_delta(params, kept, deltas))  # Σ_t δᵗ (aᵗ⁻¹)ᵀ
         return {"W": dW} | bias_vjp(params, deltas) | pointwise_weight_vjp(params, kept, deltas)
 
-    return Cell(
+    cell = Cell(
         name=name,
         init=init,
         initial_state=initial_state,
@@ -101,8 +102,10 @@ def gated_cell(
         weight_vjp=weight_vjp,
         reference=reference,
         masks_h=True,
-        kernel=Kernel(kernel, project, step, peepholes) if kernel and product is FULL else None,
     )
+    if kernel is None or product is not FULL:
+        return cell
+    return cell._replace(kernel=Kernel(kernel, own_functions(cell), peepholes))
 
 
 def gated_init(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jbptt.cells.cell import H_MASK, Cell, Params, State
+from jbptt.cells.cell import H_MASK, Cell, Params, State, own_functions
 from jbptt.hand_derived import HandDerived
 from jbptt.kernels.library import Library, loaded
 from jbptt.kernels.vmapping import batchable_backward, batchable_forward
@@ -36,11 +36,11 @@ NOTHING = (0,)
 VALID, RESET = 1, 2
 """Bits of the kernels' marks."""
 
+MOST_ROWS = 2**31 - 2**12
+"""T·B, which the kernels count in 32 bits."""
+
 LEAST_ROWS, LARGEST_ALONE = 512, 2**20
 """T·B, and the bytes of weights for B = 1."""
-
-MOST_THREADS = 1024
-"""The kernels take as many threads as XLA's pool has."""
 
 
 class Native(NamedTuple):
@@ -67,11 +67,12 @@ def why_not(cell: Cell, params: Params, sequence: Sequence) -> str | None:
         return library
     if jax.default_backend() != "cpu":
         return f"JAX's default backend is {jax.default_backend()}, and these are kernels for the CPU"
-    kernel = cell.kernel
-    if kernel is None or (kernel.project, kernel.step) != (cell.project, cell.step):
+    if cell.kernel is None or cell.kernel.runs != own_functions(cell):
         return f"there is no kernel for {cell.name}"
     if xs.dtype != jnp.float32:
         return f"the kernels are for float32, and xs are {xs.dtype}"
+    if math.prod(xs.shape[:-1]) >= MOST_ROWS:
+        return f"the kernels count T·B in 32 bits, and xs are {list(xs.shape)}"
     if H_MASK in params or marks.cut is not None or marks.stay is not None:
         return "the kernels have no truncation, dropout or zoneout"
     return None
@@ -95,13 +96,11 @@ def recur_native(
     state: State,
     reset_state: State | None,
     sequence: Sequence,
-    *,
-    library: Library | None = None,
 ) -> tuple[State, jax.Array]:
-    """As `recur(..., vjp="manual")`, by a kernel: of the best instruction set, if no other is given."""
+    """As `recur(..., vjp="manual")`, by a kernel, where `why_not` gives no reason."""
     if sequence.xs.size == 0 or state.h.size == 0:
         return recur(cell, direction, params, state, reset_state, sequence, vjp="manual")
-    native = Native(library or loaded(), cell, direction.reverse)
+    native = Native(loaded(), cell, direction.reverse)
     return _recur(native, params, state, reset_state, sequence, vjp="manual")
 
 
@@ -182,7 +181,9 @@ def _backward_of_many(native, params, state, reset_state, sequence, hs, saved, c
     h_prev = before_each_step(bptt.Residuals(params, sequence, state.h, reset_state, hs, None, None), native.reverse)
     T, N, *_ = sequence.xs.shape
     S = S_OF[native.cell.kernel.kind]
-    at_x, at_h = (np.array([0, 1, 2]), np.array([0, 1, 3])) if S == 4 and "bn" in params else (np.arange(S),) * 2
+    at_x, at_h = np.arange(S), np.arange(S)
+    if native.cell.kernel.kind == "gru":  # δn at x U, δn ⊙ r at h W
+        at_x, at_h = np.array([0, 1, 2]), np.array([0, 1, 3])
     H, lanes = params["W"].shape[0], native.library.lanes
     delta = jnp.swapaxes(delta.reshape(T, N, -1, delta.shape[-1] // (S * lanes), S, lanes), -2, -3)
     delta = delta.reshape(*delta.shape[:4], -1)[..., :H]  # [T, N, B, S, H]
@@ -223,7 +224,7 @@ def _call(native, direction, shapes, args, aliases=None):
     outs = [_result(shape, jax.typeof(args[0])) for shape in shapes]
     call = jax.ffi.ffi_call(native.library.target(direction), outs, input_output_aliases=aliases)
     kind = np.int32(KINDS.index(native.cell.kernel.kind))
-    return call(*args, kind=kind, reverse=native.reverse, threads=np.int32(MOST_THREADS))
+    return call(*args, kind=kind, reverse=native.reverse)
 
 
 def _result(shape, of_xs):

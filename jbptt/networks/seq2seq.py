@@ -168,7 +168,7 @@ def _embedded(name, embedding, tokens):
         least, most = known.min(), known.max()
         if least < 0 or most >= embedding.shape[0]:
             raise ValueError(f"{name} must be tokens in 0..{embedding.shape[0] - 1}, got {least}..{most}")
-    return jnp.take(embedding, tokens, axis=0)
+    return jnp.take(embedding, jnp.where(tokens < 0, embedding.shape[0], tokens), axis=0)  # −1 is no last token
 
 
 def _alike(cell, params, end):

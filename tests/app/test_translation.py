@@ -80,8 +80,7 @@ def test_translates_from_a_run_and_from_a_checkpoint(jbptt, learned):
     [
         ("--attention", "none", "--encoder", "reversed"),
         ("--attention", "luong_dot", "--encoder", "forward", "--dtype", "bfloat16"),
-        ("--attention", "luong_general", "--encoder", "reversed", "--layers", "2"),
-        ("--attention", "luong_concat", "--cell", "lstm_projected"),
+        ("--attention", "luong_concat", "--encoder", "reversed", "--layers", "2", "--cell", "lstm_projected"),
     ],
 )
 def test_options_train_and_translate(jbptt, words, options):
@@ -188,7 +187,11 @@ def test_bad_text(fails, learned, text, says):
 
 def test_bad_checkpoint(fails, learned, here):
     config = json.loads((learned / "config.json").read_text())
-    for change, says in [({"source_tokens": [1]}, "source_tokens"), ({"target_size": "x"}, "target_size")]:
+    for change, says in [
+        ({"source_tokens": [1]}, "source_tokens"),
+        ({"target_size": "x"}, "target_size"),
+        ({"pairs": 3}, "pairs"),
+    ]:
         (learned / "config.json").write_text(json.dumps(config | change))
         assert says in fails("translate", "run", "ab")
     (learned / "config.json").write_text(json.dumps(config | {"source_tokens": ["a", "b"]}))

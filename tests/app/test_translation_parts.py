@@ -52,9 +52,10 @@ def test_no_text_of_the_data_has_two_meanings_and_no_day_is_in_two_splits():
 def test_lines_are_split_by_source_and_each_epoch_has_every_line(tmp_path):
     lines = [f"{n % 40}\t{n}" for n in range(80)]  # two targets a source
     (tmp_path / "pairs.tsv").write_text("\n".join(lines))
-    data = tsv.pairs_data(tmp_path / "pairs.tsv", Settings(batch=19))
+    data = tsv.pairs_data(tmp_path / "pairs.tsv", Settings(batch=18))
     held = [{pair.source for pair in some} for some in (data.validation, data.tests["held-out sources"])]
     assert [len(sources) for sources in held] == [2, 2] and not held[0] & held[1]
     epochs = [[pair for step in range(4 * e, 4 * e + 4) for pair in data.of_step(step)] for e in range(2)]
-    learned = {pair for pair in epochs[0]}
+    learned = set(epochs[0])
+    assert learned == set(epochs[1]) and epochs[0] != epochs[1]
     assert len(learned) == 72 and not {source for source, _ in learned} & (held[0] | held[1])

@@ -59,6 +59,9 @@ Floats run(Kind kind, int T, int B, int I, int H, bool marked, bool reverse, int
       marks[t * B + n] = t < (n * T) / B + 1 ? jbptt::kValid : 0;
       if (marks[t * B + n] && (t + n) % 3 == 0) marks[t * B + n] |= jbptt::kReset;
     }
+  if (marked)  // padding that is no number
+    for (int n = 0; n < T * B * I; ++n)
+      if (!(marks[n / I] & jbptt::kValid)) xs[n] = NAN;
   Floats hs(T * B * H), h_last(B * H), c_last(B * H), saved(T * B * S * Hp), cs(T * B * Hp);
   Floats dxs(T * B * I), dU(U.size()), dW(W.size()), db(b.size()), dp(3 * H), dh0(B * H), dc0(B * H), dhr(B * H), dcr(B * H);
 
@@ -80,7 +83,9 @@ Floats run(Kind kind, int T, int B, int I, int H, bool marked, bool reverse, int
   threads.run_late();
 
   Floats all;
-  for (const Floats* results : {&hs, &h_last, &dxs, &dU, &dW, &db, &dh0, &dhr}) all.insert(all.end(), results->begin(), results->end());
+  if (kind > Kind::gru) dp.clear();
+  else if (kind == Kind::gru) dp.resize(H);
+  for (const Floats* results : {&hs, &h_last, &c_last, &dxs, &dU, &dW, &db, &dp, &dh0, &dc0, &dhr, &dcr}) all.insert(all.end(), results->begin(), results->end());
   return all;
 }
 

@@ -1,6 +1,7 @@
 // What JAX calls: hands a call's buffers to the kernels.
 #include <algorithm>
 #include <cstdint>
+#include <exception>
 #include <vector>
 
 #include "problem.h"
@@ -16,14 +17,12 @@ using Out = ffi::Result<F32>;
 
 class PoolHelpers : public Helpers {
  public:
-  PoolHelpers(ffi::ThreadPool pool, int64_t most)
-      : pool_(pool), number_(static_cast<int>(std::min<int64_t>(most, pool.num_threads()) - 1)) {}
-  int number() const override { return std::max(number_, 0); }
+  explicit PoolHelpers(ffi::ThreadPool pool) : pool_(pool) {}
+  int number() const override { return static_cast<int>(std::max<int64_t>(pool_.num_threads() - 1, 0)); }
   void schedule(std::function<void()> function) override { pool_.Schedule(std::move(function)); }
 
  private:
   ffi::ThreadPool pool_;
-  int number_;
 };
 
 template <class Array>
@@ -53,7 +52,17 @@ Problem described(int32_t kind, bool reverse, F32 xs, F32 U, F32 W, F32 b, F32 p
   return problem;
 }
 
-ffi::Error call_forward(ffi::ThreadPool pool, int32_t kind, bool reverse, int32_t threads, F32 xs, F32 U, F32 W,
+template <class Function>
+ffi::Error told(Function function) {  // of an exception, which must not leave C++
+  try {
+    function();
+  } catch (const std::exception& error) {
+    return ffi::Error::Internal(error.what());
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error call_forward(ffi::ThreadPool pool, int32_t kind, bool reverse, F32 xs, F32 U, F32 W,
                    F32 b, F32 p, F32 h0, F32 c0, U8 marks, F32 h_reset, F32 c_reset, Out hs, Out h_last, Out c_last,
                    Out saved, Out cs) {
   Problem problem = described(kind, reverse, xs, U, W, b, p, h0, c0, marks, h_reset, c_reset);
@@ -62,12 +71,11 @@ ffi::Error call_forward(ffi::ThreadPool pool, int32_t kind, bool reverse, int32_
   problem.c_last = some(*c_last);
   problem.saved = some(*saved);
   problem.cs = some(*cs);
-  PoolHelpers helpers(pool, threads);
-  jbptt::forward(problem, helpers);
-  return ffi::Error::Success();
+  PoolHelpers helpers(pool);
+  return told([&] { jbptt::forward(problem, helpers); });
 }
 
-ffi::Error call_backward(ffi::ThreadPool pool, int32_t kind, bool reverse, int32_t threads, F32 xs, F32 U,
+ffi::Error call_backward(ffi::ThreadPool pool, int32_t kind, bool reverse, F32 xs, F32 U,
                     F32 W, F32 b, F32 p, F32 h0, F32 c0, U8 marks, F32 h_reset, F32 c_reset, F32 hs, F32 saved, F32 cs,
                     F32 dhs, F32 dh_last, F32 dc_last, Out dxs, Out dU, Out dW, Out db, Out dp, Out dh0, Out dc0,
                     Out dh_reset, Out dc_reset, Out delta) {
@@ -89,16 +97,14 @@ ffi::Error call_backward(ffi::ThreadPool pool, int32_t kind, bool reverse, int32
   problem.dc0 = some(*dc0);
   problem.dh_reset = some(*dh_reset);
   problem.dc_reset = some(*dc_reset);
-  PoolHelpers helpers(pool, threads);
-  jbptt::backward(problem, helpers);
-  return ffi::Error::Success();
+  PoolHelpers helpers(pool);
+  return told([&] { jbptt::backward(problem, helpers); });
 }
 
 template <class Binding>
 auto described_by(Binding&& binding) {  // the attributes and arguments that both directions have
   return std::move(binding).template Attr<int32_t>("kind")
       .template Attr<bool>("reverse")
-      .template Attr<int32_t>("threads")
       .template Arg<F32>()   // xs
       .template Arg<F32>()   // U
       .template Arg<F32>()   // W

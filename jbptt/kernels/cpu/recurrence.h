@@ -5,7 +5,7 @@
 //
 // Layout: U and W are packed into panels of whole units, a unit's G blocks side by side, so that the sums of a register
 // tile are all that the pointwise part of those units needs. What is saved of a step has the same order, [unit vector,
-// S, lane], and δ takes its place. H is filled up to whole vectors with units of zero weights, whose h and δ are 0.
+// S, lane], and δ takes its place. H is filled up to whole vectors with units of zero weights, whose δ is 0 and whose h nobody reads.
 //
 // Cost: forward 2·T·B·(I+H)·G·H operations; back, twice that: Wᵀ δ step by step, then, over all of time at once, Uᵀ δ,
 // Σ δ hᵀ and Σ δ xᵀ, in tasks of their own.
@@ -13,6 +13,7 @@
 
 #include <cstdlib>
 #include <memory>
+#include <new>
 #include <vector>
 
 #include "cells.h"
@@ -146,7 +147,7 @@ class Recurrence {
         const int g = of_x ? block_at_x(s) : s, lanes = lanes_of(u);
         for (int j = 0; j < width; ++j) {
           const bool there = first + j < rows && g >= 0;
-          const float* row = from + (static_cast<size_t>(first + j) * G + g) * p.H + u * kLanes;
+          const float* row = there ? from + (static_cast<size_t>(first + j) * G + g) * p.H + u * kLanes : from;
           for (int l = 0; l < kLanes; ++l) to[static_cast<size_t>(l) * width + j] = there && l < lanes ? row[l] : 0.0f;
         }
       }

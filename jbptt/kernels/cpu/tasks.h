@@ -2,11 +2,14 @@
 // busy or starved pool delays nothing but speed, and nobody waits for a task that nobody has begun.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <utility>
 
 namespace jbptt {
 
@@ -24,7 +27,12 @@ class Job {
 
   void work() {
     for (int n; (n = claimed_.fetch_add(1)) < tasks_;) {
-      task_(n);
+      try {
+        task_(n);
+      } catch (...) {  // out of memory, most likely: told of by whoever waits
+        std::lock_guard<std::mutex> lock(mutex_);
+        if (!failed_) failed_ = std::current_exception();
+      }
       if (done_.fetch_add(1) + 1 == tasks_) {
         std::lock_guard<std::mutex> lock(mutex_);
         all_done_.notify_all();
@@ -35,6 +43,7 @@ class Job {
   void wait() {
     std::unique_lock<std::mutex> lock(mutex_);
     all_done_.wait(lock, [this] { return done_.load() == tasks_; });
+    if (failed_) std::rethrow_exception(failed_);
   }
 
  private:
@@ -43,6 +52,7 @@ class Job {
   std::atomic<int> claimed_{0}, done_{0};
   std::mutex mutex_;
   std::condition_variable all_done_;
+  std::exception_ptr failed_;
 };
 
 // Runs task(0) ... task(tasks - 1), each once, and returns when all are done.

@@ -84,16 +84,18 @@ class Data(NamedTuple):
     - `encoding`: how it becomes arrays.
     - `of_step(step)`: the pairs of step 0, 1, ...; the same each time that it is asked.
     - `validation`, `tests`: held-out pairs; the second by what is new in them.
+    - `learned`: all that steps take, where that is a list.
     """
 
     encoding: Encoding
     of_step: Callable[[int], list[Pair]]
     validation: list[Pair]
     tests: dict[str, list[Pair]]
+    learned: tuple[Pair, ...] = ()
 
     def digest(self) -> str:
         """Tells data from other data."""
-        held = [self.encoding, self.of_step(0), self.validation, self.tests]
+        held = [self.encoding, self.of_step(0), self.validation, self.tests, self.learned]
         return hashlib.sha256(json.dumps(held).encode()).hexdigest()
 
 

@@ -30,6 +30,7 @@ SHOWN = 5
 
 _train_step = jax.jit(model.train_step, static_argnames="settings", donate_argnames="carry")
 _score = jax.jit(model.score, static_argnames=("settings", "attention"))
+_nats = jax.jit(model.nats, static_argnames=("settings", "attention"))
 _translate = jax.jit(model.translate, static_argnames=("settings", "attention", "steps", "width"))
 _alignment = jax.jit(model.alignment, static_argnames=("settings", "attention"))
 
@@ -129,7 +130,8 @@ def _init(settings, encoding):
 
 def _settings(config, run) -> Settings:
     """The settings in a run's config.json, every field of it checked."""
-    fields = {"data_sha256": str, "source_tokens": list, "target_tokens": list, "source_size": int, "target_size": int}
+    fields = {"pairs": str} if config["task"] == "pairs" else {}
+    fields |= {"data_sha256": str, "source_tokens": list, "target_tokens": list, "source_size": int, "target_size": int}
     settings = settings_in(config, Settings, fields, run)
     for name in ("source_tokens", "target_tokens"):
         if not all(isinstance(token, str) for token in config[name]):
@@ -164,7 +166,11 @@ def _shown(text):
 
 def _task(settings: Settings, data: Data) -> training.Task:
     def validate(carry):
-        return _result(settings, settings.attention, carry, data.encoding, data.validation).nats
+        params = carry.learners[settings.attention].params
+        sums = [
+            _nats(settings, settings.attention, params, batch) for batch in _batches(data.encoding, data.validation)
+        ]
+        return float(sum(nats for nats, _ in sums) / sum(tokens for _, tokens in sums))
 
     return training.Task(
         steps=settings.steps,
@@ -178,12 +184,13 @@ def _task(settings: Settings, data: Data) -> training.Task:
     )
 
 
+def _batches(encoding, pairs):
+    return [encoding.batch(pairs[start : start + EVALUATED]) for start in range(0, len(pairs), EVALUATED)]
+
+
 def _result(settings, attention, carry, encoding, pairs):
     params = carry.learners[attention].params
-    scores = [
-        jax.device_get(_score(settings, attention, params, encoding.batch(some)))
-        for some in (pairs[start : start + EVALUATED] for start in range(0, len(pairs), EVALUATED))
-    ]
+    scores = [jax.device_get(_score(settings, attention, params, batch)) for batch in _batches(encoding, pairs)]
     return results.Result(
         exact=float(np.mean(np.concatenate([score.exact for score in scores]))),
         nats=float(sum(score.nats for score in scores) / sum(score.tokens for score in scores)),
@@ -227,7 +234,7 @@ def _conclude(reporter, run, settings, data, carry):
         written = of_model[settings.attention][held_out].written
         shown = [Pair(pair.source, text) for pair, text in zip(data.tests[held_out], written, strict=True)][:SHOWN]
         files.append(_draw(run / "alignments.png", settings, params, data.encoding, shown))
-    more = shlex.join(["jbptt", "translate", str(run), data.tests[held_out][0].source])
+    more = shlex.join(["jbptt", "translate", str(run), "--", data.tests[held_out][0].source])
     reporter.say(
         "end",
         f"\n{text}\n\n{', '.join(map(str, files))}; more with: {more}",

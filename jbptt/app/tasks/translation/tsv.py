@@ -51,12 +51,12 @@ def pairs_data(path: Path, settings: Settings) -> Data:
     pairs, words = read_pairs(path, settings), settings.tokens == "words"
     sources = sorted({pair.source for pair in pairs})
     random.Random(settings.seed).shuffle(sources)
-    held_out = max(1, int(HELD_OUT * len(sources)))
     if len(sources) < 3:
         raise UserError(
             f"--pairs {path} holds {len(sources)} different sources, at least 3 are needed: one to learn from, and two "
             "to hold out"
         )
+    held_out = max(1, int(HELD_OUT * len(sources)))
     of = {source: 0 for source in sources[:held_out]} | {source: 1 for source in sources[held_out : 2 * held_out]}
     validation, test, learned = ([pair for pair in pairs if of.get(pair.source, 2) == n] for n in range(3))
 
@@ -72,4 +72,4 @@ def pairs_data(path: Path, settings: Settings) -> Data:
     source, target = (Vocabulary.of(each, words=words) for each in texts)
     source_size, target_size = (max(len(split(text, words=words)) for text in each) for each in texts)
     encoding = Encoding(source, target, source_size, target_size + 1)
-    return Data(encoding, of_step, validation[:TESTED], {"held-out sources": test[:TESTED]})
+    return Data(encoding, of_step, validation[:TESTED], {"held-out sources": test[:TESTED]}, tuple(learned))
