@@ -57,8 +57,8 @@ def plot_alignments(path: Path, maps: Sequence[HeatMap]) -> Path:
     figure = Figure(figsize=(0.22 * widest + 1.5, 0.22 * sum(heights)), layout="constrained")
     for axes, each in zip(figure.subplots(len(maps), squeeze=False, height_ratios=heights)[:, 0], maps, strict=True):
         axes.imshow(each.alpha, cmap="viridis", vmin=0, vmax=1, aspect="equal")
-        axes.set_xticks(range(len(each.source)), each.source)
-        axes.set_yticks(range(len(each.target)), each.target)
+        axes.set_xticks(range(len(each.source)), each.source, parse_math=False)
+        axes.set_yticks(range(len(each.target)), each.target, parse_math=False)
         axes.tick_params(length=0)
     return _saved(figure, path)
 

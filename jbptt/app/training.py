@@ -70,10 +70,10 @@ def train(task: Task, carry: Any, start: int, run: Path, checkpoints: Checkpoint
                 rows.append(_row(done, loss, validation, float(task.learning_rate(number)), speed))
                 write_rows(run, rows)
                 reporter.step(task.steps, task.items, rows[-1])
-                if not math.isfinite(loss):
+                if not (math.isfinite(loss) and math.isfinite(validation or 0)):
                     kept = checkpoints.latest_step()
                     raise UserError(
-                        f"the loss at step {done} is {loss}: start again with a smaller --learning-rate or --clip"
+                        f"the loss at step {done} is no number: start again with a smaller --learning-rate or --clip"
                         + (f" (checkpoint {kept} is from before)" if kept else "")
                     )
             stop = bool(signals)  # read once: another may come in between

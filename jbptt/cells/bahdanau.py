@@ -97,4 +97,5 @@ def _bahdanau_cell(inner, memory_size, attention_size):
         weight_vjp=weight_vjp,
         reference="Bahdanau 2015",
         attends=True,
+        kernel=None,
     )

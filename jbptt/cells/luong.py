@@ -146,4 +146,5 @@ def _luong_cell(inner, score_name, memory_size, attention_size):
         weight_vjp=weight_vjp,
         reference="Luong 2015",
         attends=True,
+        kernel=None,
     )

@@ -161,7 +161,7 @@ def test_bad_pairs(fails, here, content, says):
     [
         (("--attention", "luong_dot"), "--attention luong_dot --encoder bidirectional"),
         (("--cell", "gru_heads", "--hidden", "6"), "--cell gru_heads --hidden 6: hidden_size must be a multiple"),
-        (("--learning-rate", "2e38"), "smaller --learning-rate"),
+        (("--learning-rate", "2e38"), "is no number: start again with a smaller --learning-rate"),
     ],
 )
 def test_options_that_do_not_go_together(fails, words, options, says):

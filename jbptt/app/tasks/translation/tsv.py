@@ -9,7 +9,7 @@ from jbptt.app.tasks.translation.pairs import Data, Encoding, Pair, Vocabulary, 
 from jbptt.app.tasks.translation.settings import Settings
 
 HELD_OUT, TESTED = 0.05, 1000
-"""The share of distinct sources for validation, and the same for test; and the most pairs that are asked of each."""
+"""The share of distinct sources for validation, and the same for test; and the most sources, and pairs, of each."""
 
 
 def read_pairs(path: Path, settings: Settings) -> list[Pair]:
@@ -20,14 +20,10 @@ def read_pairs(path: Path, settings: Settings) -> list[Pair]:
         raise UserError(f"--pairs {path} is not UTF-8 (byte {error.start}): convert it, e.g. with iconv") from None
     except OSError as error:
         raise UserError(f"--pairs {path} cannot be read: {error.strerror}") from None
-    pairs = [
-        _pair(line, settings, f"--pairs {path}, line {number}")
-        for number, line in enumerate(text.replace("\r\n", "\n").rstrip("\n").split("\n"), start=1)
-        if text.strip("\r\n")
-    ]
-    if not pairs:
+    if not text.strip("\r\n"):
         raise UserError(f"--pairs {path} is empty: it needs lines of SOURCE<tab>TARGET")
-    return pairs
+    lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
+    return [_pair(line, settings, f"--pairs {path}, line {number}") for number, line in enumerate(lines, start=1)]
 
 
 def _pair(line, settings, where):
@@ -56,7 +52,7 @@ def pairs_data(path: Path, settings: Settings) -> Data:
             f"--pairs {path} holds {len(sources)} different sources, at least 3 are needed: one to learn from, and two "
             "to hold out"
         )
-    held_out = max(1, int(HELD_OUT * len(sources)))
+    held_out = max(1, min(TESTED, int(HELD_OUT * len(sources))))
     of = {source: 0 for source in sources[:held_out]} | {source: 1 for source in sources[held_out : 2 * held_out]}
     validation, test, learned = ([pair for pair in pairs if of.get(pair.source, 2) == n] for n in range(3))
 
