@@ -38,7 +38,7 @@ QUICK = {
 @click.option(
     "--contestants",
     type=options.Names(name for name in ROSTER if name != TORCH),
-    default="jbptt manual,jbptt xla,jbptt auto",
+    default="jbptt manual,jbptt auto",
     show_default=True,
 )
 @click.option("--rounds", default=10, show_default=True, help="At most, a point and mode.")

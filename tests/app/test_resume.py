@@ -119,6 +119,9 @@ def test_second_signal_stops_at_once(text, here):
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=60)
     assert process.returncode == 130
+    error, *_ = error.partition(
+        "Exception ignored in"
+    )  # a signal within JAX's hook of the garbage collector is told of
     assert "Traceback" not in error
 
 
