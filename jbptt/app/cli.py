@@ -13,6 +13,7 @@ except ImportError:
 
 from jbptt.app.errors import UserError
 from jbptt.app.settings import choices
+from jbptt.app.stopping import stop_at_once
 from jbptt.app.tasks.chars.settings import Settings as CharsSettings
 from jbptt.app.tasks.translation.settings import Settings as TranslationSettings
 
@@ -135,8 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"jbptt: {error.filename or 'output'} cannot be read or written: {error.strerror}", file=sys.stderr)
         return 2
     except (click.Abort, KeyboardInterrupt):
-        print("jbptt: stopped", file=sys.stderr, flush=True)
-        os._exit(130)  # at once: a checkpoint that is being written is atomic, and its threads would wait or complain
+        stop_at_once()
 
 
 @click.group()

@@ -2,6 +2,7 @@
 
 import math
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from jbptt.app.errors import UserError
 from jbptt.app.metrics import read_rows, write_rows
 from jbptt.app.reporting import Reporter
 from jbptt.app.running_mean import RunningMean
+from jbptt.app.stopping import stop_at_once
 
 
 class Task(NamedTuple):
@@ -98,9 +100,16 @@ def _row(step, train_nats, validation_nats, learning_rate, items_per_second):
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """A list that SIGINT and SIGTERM append to, once; the second signal does what it always did."""
+    """A list that SIGINT and SIGTERM append to, once; the second signal does what it always did, and where that is to
+    raise KeyboardInterrupt in a callback, whose caller would ignore it, the program stops all the same."""
     caught: list[int] = []
     before = {}
+    ignored = sys.unraisablehook
+
+    def heed(unraisable):
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            stop_at_once()
+        ignored(unraisable)
 
     def catch(number, frame):
         caught.append(number)
@@ -109,8 +118,10 @@ def _signals() -> Iterator[list[int]]:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         before[number] = signal.signal(number, catch)
+    sys.unraisablehook = heed
     try:
         yield caught
     finally:
+        sys.unraisablehook = ignored
         for number, handler in before.items():
             signal.signal(number, handler)
