@@ -61,6 +61,16 @@ def shape(name: str, array: Any, symbols: str, expected: tuple[int, ...]) -> Non
         raise ValueError(f"{name} must have shape {symbols} = {list(expected)}, got {list(array.shape)}")
 
 
+def within(name: str, integers: jax.Array, largest: int, says: str) -> None:
+    """Raises ValueError unless all of them that are known, and not traced, are in 0..largest; `says` words that."""
+    if isinstance(integers, jax.core.Tracer) or not integers.size:
+        return
+    known = np.asarray(integers)  # NumPy: a constant inside jit is known, but what jnp computes of it there is not
+    least, most = known.min(), known.max()
+    if least < 0 or most > largest:
+        raise ValueError(f"{name} must be {says}, got {least}..{most}")
+
+
 def size(name: str, value: Any) -> None:
     """Raises TypeError unless `value` is an int, ValueError unless it is at least 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):

@@ -177,8 +177,8 @@ BAD = {
     "no cell": (TypeError, r"inner must be a jbptt.Cell", lambda: jbptt.bahdanau_cell("lstm")),
     "another number of layers": (
         ValueError,
-        r"decoder must have as many layers as encoder, 1, got 0",
-        lambda: jbptt.seq2seq_init(KEY, jbptt.Seq2Seq((jbptt.gru,), ()), 3, 3, 4),
+        r"decoder must have as many layers as encoder, 1, got 2",
+        lambda: jbptt.seq2seq_init(KEY, jbptt.Seq2Seq((jbptt.gru,), (jbptt.gru, jbptt.gru)), 3, 3, 4),
     ),
     "both directions, reversed": (
         ValueError,
@@ -187,7 +187,7 @@ BAD = {
     ),
     "layers that are no tuple": (
         TypeError,
-        r"encoder must be a tuple of layers",
+        r"encoder must be a list of cells and Bidirectionals, got Cell",
         lambda: jbptt.seq2seq_init(KEY, jbptt.Seq2Seq(jbptt.gru, (jbptt.gru,)), 3, 3, 4),
     ),
     "another memory_size": (

@@ -5,6 +5,7 @@ import math
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 try:
     import click
@@ -12,10 +13,10 @@ except ImportError:
     sys.exit("jbptt: the command line needs more packages: pip install 'jbptt[cli]'")
 
 from jbptt.app.errors import UserError
-from jbptt.app.settings import choices
+from jbptt.app.settings import choices, not_ours
 from jbptt.app.stopping import stop_at_once
 from jbptt.app.tasks.chars.settings import Settings as CharsSettings
-from jbptt.app.tasks.translation.settings import Settings as TranslationSettings
+from jbptt.app.tasks.translation.settings import PAIRS, Settings as TranslationSettings
 
 POSITIVE = click.IntRange(min=1)
 FILE = click.Path(path_type=Path)
@@ -41,30 +42,32 @@ class FiniteNumber(click.ParamType):
 ABOVE_ZERO = FiniteNumber(zero_included=False)
 
 
-def settings(kind: type, texts: dict[str, str]):
-    """An option for each of these settings, of the type that it has in `kind`, a NamedTuple. One that is not given is
-    None, so that a resumed run can tell; the help names the default."""
+def setting_options(defaults: Any, texts: dict[str, str]):
+    """An option for each of these settings, of the type that it has in `defaults`, a NamedTuple.
+
+    One that is not given is None, so that a resumed run can tell; the help names the default.
+    """
 
     def decorate(command):
         for name, text in reversed(texts.items()):
-            command = _setting(kind, name, text)(command)
+            command = _setting(defaults, name, text)(command)
         return command
 
     return decorate
 
 
-def _setting(kind, name, text):
-    default, option = kind._field_defaults[name], f"--{name.replace('_', '-')}"
+def _setting(defaults, name, text):
+    default, option = getattr(defaults, name), f"--{name.replace('_', '-')}"
     if isinstance(default, bool):
-        option += f"/--no-{name}"
-        of, default = None, option.split("/")[not default]
-    elif options := choices(kind, name):
+        off = f"--no-{name}"
+        return click.option(f"{option}/{off}", default=None, help=f"{text}  [default: {option if default else off}]")
+    if options := choices(type(defaults), name):
         of = click.Choice(options)
     elif name == "seed":
         of = click.IntRange(0, 2**32 - 1)
     else:
         of = POSITIVE if isinstance(default, int) else ABOVE_ZERO
-    return click.option(option, type=of, default=None, help=f"{text}  [default: {default}]")
+    return click.option(option, type=of, help=f"{text}  [default: {default}]")
 
 
 TRAINING = {
@@ -88,14 +91,13 @@ CHARS = {
 
 TRANSLATION = {
     "attention": "How the decoder looks back at the source.",
+    "baseline": "Train a model without attention beside it, on the same batches, for the table of results.",
     "encoder": "How the source is read: from both ends, or forward, or from its end.",
     "cell": "Recurrent cell, of encoder and decoder.",
     "layers": "Recurrent layers of each.",
     "hidden": "Units of each layer (for each direction), and features of each token.",
     "batch": "Pairs a step.",
 } | TRAINING
-
-BASELINE = "Train a model without attention beside it, on the same batches, for the table of results."
 
 
 def run_options(task: str):
@@ -158,7 +160,7 @@ def train() -> None:
     type=FILE,
     help="UTF-8 file to learn from; more may follow it.  [default: the Python standard library's source code]",
 )
-@settings(CharsSettings, CHARS)
+@setting_options(CharsSettings(), CHARS)
 @run_options("chars")
 def train_chars(files: tuple[Path, ...], text: tuple[Path, ...], out, resume, as_json, **settings) -> int:
     """Train a character model, Karpathy's char-RNN, on FILES or on Python's own source code.
@@ -174,7 +176,7 @@ def train_chars(files: tuple[Path, ...], text: tuple[Path, ...], out, resume, as
 
 
 @train.command("dates")
-@settings(TranslationSettings, {"attention": TRANSLATION["attention"], "baseline": BASELINE} | TRANSLATION)
+@setting_options(TranslationSettings(), TRANSLATION)
 @run_options("dates")
 def train_dates(out, resume, as_json, **settings) -> int:
     """Train a model that reads dates as people write them, in many languages and formats: "3 mars 1998" is 1998-03-03.
@@ -191,13 +193,12 @@ def train_dates(out, resume, as_json, **settings) -> int:
 
 @train.command("pairs")
 @click.option("--pairs", type=FILE, help="UTF-8 file of lines, SOURCE<tab>TARGET.  [default: the resumed run's]")
-@settings(
-    TranslationSettings,
+@setting_options(
+    PAIRS,
     {"tokens": "What source and target are made of: words are what whitespace separates."}
     | {"longest": "Most tokens of a source, or of a target."}
     | TRANSLATION,
 )
-@click.option("--baseline/--no-baseline", default=None, help=f"{BASELINE}  [default: --no-baseline]")
 @run_options("pairs")
 def train_pairs(pairs, out, resume, as_json, **settings) -> int:
     """Train the same model on your own pairs of texts.
@@ -325,5 +326,5 @@ def plot_loss(run: Path) -> None:
     config = read_config(run)
     bigram = config.get("bigram_nats")
     if not isinstance(bigram, (float, type(None))):
-        raise UserError(f"{run / 'config.json'} is not what train wrote: look at 'bigram_nats'")
+        raise not_ours(run, "bigram_nats")
     click.echo(plot_losses(run, "character" if config.get("task") == "chars" else "token", bigram))

@@ -25,6 +25,16 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise
 
 
+def read_utf8(option: str, path: Path, encoding: str = "utf-8") -> str:
+    """The text of a file that the user named by `option`. Raises UserError if it cannot be read or is not UTF-8."""
+    try:
+        return path.read_bytes().decode(encoding)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{option} {path} is not UTF-8 (byte {error.start}): convert it, e.g. with iconv") from None
+    except OSError as error:
+        raise UserError(f"{option} {path} cannot be read: {error.strerror}") from None
+
+
 def read_config(run: Path, *tasks: str) -> dict[str, Any]:
     """The config of a run of one of these tasks, of any if none is named. Raises UserError if `run` holds none."""
     path = run / "config.json"

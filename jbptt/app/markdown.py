@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 def line(texts: Sequence[str], widths: Sequence[int]) -> str:
     """The first text to the left, the others to the right."""
-    first, *others = zip((text.replace("|", "\\|") for text in texts), widths, strict=True)
+    first, *others = zip(map(_escaped, texts), widths, strict=True)
     return f"| {' | '.join([first[0].ljust(first[1]), *[text.rjust(width) for text, width in others]])} |"
 
 
@@ -17,5 +17,9 @@ def head(headings: Sequence[str], widths: Sequence[int]) -> str:
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A whole table, as wide as its texts."""
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    widths = [max(len(_escaped(text)) for text in column) for column in zip(headings, *rows, strict=True)]
     return "\n".join([head(headings, widths), *(line(row, widths) for row in rows)])
+
+
+def _escaped(text):
+    return text.replace("|", "\\|")

@@ -63,13 +63,13 @@ def train(
     run = new_run_folder(out, task) if run is None else run
     carry, start = prepared.carry, 0
     config = {"task": task, "settings": settings._asdict()} | prepared.config
-    if before is None:
+    if before is None:  # first of all: a killed run's folder can then be gone on with
         write_atomically(run / "config.json", json.dumps(config, indent=1))
     with Checkpoints(run) as checkpoints:
         if before is not None:
             if (latest := checkpoints.latest_step()) is not None:
                 carry, start = checkpoints.restore(latest, carry), latest
-            write_atomically(run / "config.json", json.dumps(config, indent=1))
+            write_atomically(run / "config.json", json.dumps(config, indent=1))  # of as many steps as it may have now
         prepared.introduce(run, carry, start)
         outcome = training.train(prepared.training, carry, start, run, checkpoints, reporter)
     if outcome.interrupted:

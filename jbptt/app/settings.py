@@ -1,6 +1,8 @@
 """A run's settings: NamedTuples of numbers, choices (a Literal) and switches, checked when they are read again."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -30,8 +32,23 @@ def settings_in(config: dict[str, Any], kind: type, fields: dict[str, type], run
     if not wrong:
         wrong = [name for name, value in values.items() if not _possible(kind, name, value)]
     if wrong:
-        raise UserError(f"{run / 'config.json'} is not what train wrote: look at {', '.join(map(repr, wrong))}")
+        raise not_ours(run, *wrong)
     return kind(**values)
+
+
+def not_ours(run: Path, *names: str) -> UserError:
+    """That these fields of a run's config.json are not what the command line would have written."""
+    return UserError(f"{run / 'config.json'} is not what train wrote: look at {', '.join(map(repr, names))}")
+
+
+@contextmanager
+def blaming(settings: Any, *names: str) -> Iterator[None]:
+    """Turns a ValueError about sizes into a UserError that names these settings."""
+    try:
+        yield
+    except ValueError as error:
+        given = " ".join(f"--{name} {getattr(settings, name)}" for name in names)
+        raise UserError(f"{given}: {error}") from None
 
 
 def resumed(settings: Any, given: dict[str, Any], run: Path) -> Any:

@@ -57,9 +57,14 @@ def plus(z, more):
     return more if z is None else z + more
 
 
-def glorot(key, shape, dtype):
-    """A weight, Glorot-uniform."""
-    return drawn(jax.nn.initializers.glorot_uniform(), key, 1, shape, dtype)
+def glorot(keys, shapes, dtype):
+    """Weights of these shapes by their names, Glorot-uniform; one of a single axis as the column of a matrix."""
+
+    def weight(key, shape):
+        matrix = shape if len(shape) == 2 else (*shape, 1)
+        return drawn(jax.nn.initializers.glorot_uniform(), key, 1, matrix, dtype).reshape(shape)
+
+    return {name: weight(key, shape) for key, (name, shape) in zip(keys, shapes.items(), strict=True)}
 
 
 def inner_init(inner, key, input_size, hidden_size, dtype):

@@ -58,9 +58,7 @@ def _bahdanau_cell(inner, memory_size, attention_size):
         keys = jax.random.split(key, 5)
         params, H, GH = inner_init(inner, keys[0], input_size, hidden_size, dtype)
         M, A = memory_size or H, attention_size or H
-        shapes = {"Uc": (M, GH), "Wq": (H, A), "Wk": (M, A), "v": (A, 1)}
-        weights = {name: glorot(k, shape, dtype) for (name, shape), k in zip(shapes.items(), keys[1:], strict=True)}
-        return params | weights | {"v": weights["v"][:, 0]}
+        return params | glorot(keys[1:], {"Uc": (M, GH), "Wq": (H, A), "Wk": (M, A), "v": (A,)}, dtype)
 
     def step(params, state, z):
         q = jnp.dot(state.h, params["Wq"])

@@ -88,9 +88,8 @@ def _luong_cell(inner, score_name, memory_size, attention_size):
         if score_name == "dot" and M != H:
             raise ValueError(f"memory_size must be H = {H} for the score 'dot', got {M}: use 'general'")
         A = (attention_size or H) if score_name == "concat" else M
-        shapes = {"Uc": (H, GH), "Wc": (M, H), "Ws": (H, H), "Wq": (H, A), "v": (A, 1), "Wk": (M, A)}
-        weights = {name: glorot(k, shape, dtype) for (name, shape), k in zip(shapes.items(), keys, strict=True)}
-        weights["v"] = weights["v"][:, 0]
+        shapes = {"Uc": (H, GH), "Wc": (M, H), "Ws": (H, H), "Wq": (H, A), "v": (A,), "Wk": (M, A)}
+        weights = glorot(keys, shapes, dtype)
         wanted = needed | ({"Wk"} if score_name == "concat" else set())
         return params | {name: leaf for name, leaf in weights.items() if name in wanted}
 

@@ -71,7 +71,7 @@ def compare(manual_fn: Callable, auto_fn: Callable, *args: Any, rounds: int = 20
     Returns a `Report`. Raises ValueError if the outputs differ in structure or shape, TypeError if in dtype.
     """
     checks.size("rounds", rounds)
-    return Report(gradient_errors(manual_fn, auto_fn, *args), *_costs(manual_fn, auto_fn, args, rounds))
+    return Report(gradient_errors(manual_fn, auto_fn, *args), *costs(manual_fn, auto_fn, args, rounds))
 
 
 def gradient_errors(manual_fn: Callable, auto_fn: Callable, *args: Any, seed: int = 0) -> dict[str, float]:
@@ -146,7 +146,8 @@ def _to_float64(leaf):
     return leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
 
-def _costs(manual_fn, auto_fn, args, rounds):
+def costs(manual_fn: Callable, auto_fn: Callable, args: tuple, rounds: int) -> list[Measured]:
+    """What the value and every gradient of each of two functions cost, in the arguments' own dtype, in turns."""
     args = jax.tree.map(jnp.asarray, args)
     cotangents = random_cotangents(auto_fn, args)
     programs, compile_s = [], []

@@ -62,11 +62,7 @@ class Residuals(NamedTuple):
 
 def why_not(cell: Cell, params: Params, sequence: Sequence) -> str | None:
     """Why the native backend cannot run this; None if it can."""
-    library, (xs, marks) = loaded(), sequence
-    if isinstance(library, str):
-        return library
-    if jax.default_backend() != "cpu":
-        return f"JAX's default backend is {jax.default_backend()}, and these are kernels for the CPU"
+    xs, marks = sequence
     if cell.kernel is None or cell.kernel.runs != own_functions(cell):
         return f"there is no kernel for {cell.name}"
     if xs.dtype != jnp.float32:
@@ -75,7 +71,10 @@ def why_not(cell: Cell, params: Params, sequence: Sequence) -> str | None:
         return f"the kernels count T·B in 32 bits, and xs are {list(xs.shape)}"
     if H_MASK in params or marks.cut is not None or marks.stay is not None:
         return "the kernels have no truncation, dropout or zoneout"
-    return None
+    if jax.default_backend() != "cpu":
+        return f"JAX's default backend is {jax.default_backend()}, and these are kernels for the CPU"
+    library = loaded()
+    return library if isinstance(library, str) else None
 
 
 def worth_it(params: Params, sequence: Sequence) -> bool:

@@ -76,7 +76,7 @@ def bidirectional(
 
 def stack_init(key: jax.Array, layers: Sequence[Layer], input_size: int, hidden_size: int, dtype=jnp.float32) -> list:
     """Random parameters of layers one above the other, `hidden_size` units each (for each direction)."""
-    _check_layers(layers)
+    check_layers(layers)
     params, features = [], input_size
     for layer, key_layer in zip(layers, jax.random.split(key, len(layers)), strict=True):
         cells = _cells(layer)
@@ -111,7 +111,7 @@ def stack(
     Returns (every layer's last state, hs [T, B, H] of the top layer). Raises what `unroll` raises, and ValueError
     unless there are as many params and states as layers, and for a dropout outside 0 <= dropout < 1.
     """
-    _check_layers(layers)
+    check_layers(layers)
     for name, value in (("params", params), ("states", states), ("reset_states", reset_states)):
         if not isinstance(value, (list, tuple) if name == "params" else (list, tuple, type(None))):
             raise TypeError(f"{name} must be a list, one for each layer, got {type(value).__name__}")
@@ -136,11 +136,12 @@ def stack(
     return tuple(ends), hs
 
 
-def _check_layers(layers):
+def check_layers(layers: Any, name: str = "layers") -> None:
+    """Raises TypeError or ValueError for anything but layers, which the caller calls `name`."""
     if not isinstance(layers, (list, tuple)) or isinstance(layers, (Cell, Bidirectional)):
-        raise TypeError(f"layers must be a list of cells and Bidirectionals, got {type(layers).__name__}")
+        raise TypeError(f"{name} must be a list of cells and Bidirectionals, got {type(layers).__name__}")
     if not layers:
-        raise ValueError("layers must be at least one cell or Bidirectional, got none")
+        raise ValueError(f"{name} must be at least one cell or Bidirectional, got none")
 
 
 def _cells(layer):

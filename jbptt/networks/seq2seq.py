@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jbptt import checks
 from jbptt.cells.attending import MEMORY
@@ -18,7 +17,7 @@ from jbptt.cells.products import drawn
 from jbptt.feedforward.layer import dense
 from jbptt.feedforward.perceptron import mlp_init
 from jbptt.networks.decoding import Next
-from jbptt.networks.layers import Bidirectional, Layer, stack, stack_init
+from jbptt.networks.layers import Bidirectional, Layer, check_layers, stack, stack_init
 from jbptt.networks.memory import with_memory
 from jbptt.recurrence.forward import Direction, Sequence, forward_saving
 from jbptt.recurrence.unrolling import check_cell
@@ -48,10 +47,8 @@ def seq2seq_init(
     """
     if not isinstance(model, Seq2Seq):
         raise TypeError(f"model must be a jbptt.Seq2Seq(encoder, decoder), got {type(model).__name__}")
-    for name in ("encoder", "decoder"):
-        layers = getattr(model, name)
-        if not isinstance(layers, (list, tuple)) or isinstance(layers, (Cell, Bidirectional)):
-            raise TypeError(f"{name} must be a tuple of layers, got {type(layers).__name__}")
+    check_layers(model.encoder, "encoder")
+    check_layers(model.decoder, "decoder")
     for cell in model.decoder:
         check_cell(cell)
     if len(model.encoder) != len(model.decoder):
@@ -163,11 +160,8 @@ def _embedded(name, embedding, tokens):
     tokens = checks.array(name, tokens)
     if not jnp.issubdtype(tokens.dtype, jnp.integer):
         raise TypeError(f"{name} must be integers, tokens, got {tokens.dtype}")
-    if not isinstance(tokens, jax.core.Tracer) and tokens.size:
-        known = np.asarray(tokens)  # NumPy: a constant inside jit is known, but what jnp computes of it there is not
-        least, most = known.min(), known.max()
-        if least < 0 or most >= embedding.shape[0]:
-            raise ValueError(f"{name} must be tokens in 0..{embedding.shape[0] - 1}, got {least}..{most}")
+    last = embedding.shape[0] - 1
+    checks.within(name, tokens, last, f"tokens in 0..{last}")
     return jnp.take(embedding, jnp.where(tokens < 0, embedding.shape[0], tokens), axis=0)  # −1 is no last token
 
 

@@ -1,5 +1,7 @@
 """A command line to call, and a small text that is easy to learn."""
 
+import signal
+
 import jax
 import pytest
 
@@ -28,6 +30,24 @@ def as_a_user_has_it():
 def float64_is_not_left_on():
     yield
     jax.config.update("jax_enable_x64", False)
+
+
+@pytest.fixture
+def interrupt_after(monkeypatch):
+    """interrupt_after(module, name, step): sends this process a Ctrl-C in that call of a function, one a step."""
+
+    def interrupt(module, name, step):
+        plain, calls = getattr(module, name), []
+
+        def called(*arguments):
+            calls.append(None)
+            if len(calls) == step:
+                signal.raise_signal(signal.SIGINT)
+            return plain(*arguments)
+
+        monkeypatch.setattr(module, name, called)
+
+    return interrupt
 
 
 @pytest.fixture

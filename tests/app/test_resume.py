@@ -61,8 +61,8 @@ def whole(uninterrupted, here, text):
 
 
 @pytest.mark.parametrize("step", [3, 20, 33])  # the epoch ends at step 26, where the state is reset
-def test_resumed_run_equals_uninterrupted_bit_by_bit(jbptt, text, here, whole, monkeypatch, step):
-    interrupt_after(monkeypatch, step)
+def test_resumed_run_equals_uninterrupted_bit_by_bit(jbptt, text, here, whole, monkeypatch, interrupt_after, step):
+    interrupt_after(model, "chunk_of", step)
     status, out, _ = jbptt(*options(text), "--out", "part")
     assert status == 130
     assert f"interrupted at step {step}" in out and "--resume --out part" in out
@@ -71,18 +71,6 @@ def test_resumed_run_equals_uninterrupted_bit_by_bit(jbptt, text, here, whole, m
     assert Checkpoints(here / "part").latest_step() == step
     assert jbptt("train", "chars", "--resume", "--out", "part")[0] == 0
     assert_same_run(here / "part", whole)
-
-
-def interrupt_after(monkeypatch, step):
-    """Sends this process a Ctrl-C during the given step."""
-    plain = model.chunk_of
-
-    def chunk_of(number, stream, length):
-        if number == step - 1:
-            signal.raise_signal(signal.SIGINT)
-        return plain(number, stream, length)
-
-    monkeypatch.setattr(model, "chunk_of", chunk_of)
 
 
 def start(text, steps):

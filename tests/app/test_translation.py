@@ -3,7 +3,6 @@
 import json
 import random
 import shutil
-import signal
 
 import jax
 import numpy as np
@@ -88,10 +87,10 @@ def test_options_train_and_translate(jbptt, words, options):
     assert jbptt("translate", "r", "one two")[0] == 0
 
 
-def test_resumed_run_equals_uninterrupted_bit_by_bit(jbptt, words, here, monkeypatch):
+def test_resumed_run_equals_uninterrupted_bit_by_bit(jbptt, words, here, monkeypatch, interrupt_after):
     options = ["train", "pairs", *SMALL, "--pairs", words]
     assert jbptt(*options, "--out", "whole")[0] == 0
-    interrupt_after(monkeypatch, 3)
+    interrupt_after(run, "_train_step", 3)
     status, out, _ = jbptt(*options, "--out", "part")
     assert status == 130 and "interrupted at step 3" in out and "train pairs --resume --out part" in out
     monkeypatch.undo()
@@ -100,19 +99,6 @@ def test_resumed_run_equals_uninterrupted_bit_by_bit(jbptt, words, here, monkeyp
     carries = [final_carry(here / name, 6) for name in ("whole", "part")]
     for a, b in zip(*map(jax.tree.leaves, carries), strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-def interrupt_after(monkeypatch, step):
-    """Sends this process a Ctrl-C during the given step."""
-    plain, calls = run._train_step, []
-
-    def train_step(*arguments):
-        calls.append(None)
-        if len(calls) == step:
-            signal.raise_signal(signal.SIGINT)
-        return plain(*arguments)
-
-    monkeypatch.setattr(run, "_train_step", train_step)
 
 
 def final_carry(folder, step):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jbptt.app.errors import UserError
+from jbptt.app.files import read_utf8
 
 SPLIT = (0.90, 0.05, 0.05)
 """Shares of training, validation and test: contiguous, in this order, as in char-RNN."""
@@ -33,12 +34,7 @@ def read_texts(paths: Sequence[Path]) -> str:
     """The texts of UTF-8 files, one after the other. Raises UserError for one that is missing, empty or not UTF-8."""
     texts = []
     for path in paths:
-        try:
-            text = path.read_bytes().decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(f"--text {path} is not UTF-8 (byte {error.start}): convert it, e.g. with iconv") from None
-        except OSError as error:
-            raise UserError(f"--text {path} cannot be read: {error.strerror}") from None
+        text = read_utf8("--text", path)
         if not text:
             raise UserError(f"--text {path} is empty")
         texts.append(text)

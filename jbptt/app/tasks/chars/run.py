@@ -17,7 +17,7 @@ from jbptt.app.files import read_config, write_atomically
 from jbptt.app.optimising import learning_rate
 from jbptt.app.plots import plot_losses
 from jbptt.app.reporting import Reporter
-from jbptt.app.settings import settings_in
+from jbptt.app.settings import blaming, not_ours, settings_in
 from jbptt.app.tasks.chars import model
 from jbptt.app.tasks.chars.corpus import Corpus, bigram_entropy, make_corpus, read_texts, standard_library, streams
 from jbptt.app.tasks.chars.settings import Settings
@@ -96,15 +96,13 @@ def _settings(config, run) -> Settings:
     """The settings in a run's config.json, every field of it checked."""
     texts = config.get("texts")
     if not isinstance(texts, list) or not all(isinstance(path, str) for path in texts):
-        raise UserError(f"{run / 'config.json'} is not what train wrote: look at 'texts'")
+        raise not_ours(run, "texts")
     return settings_in(config, Settings, {"text_sha256": str, "vocabulary": str}, run)
 
 
 def _init(settings: Settings, vocabulary_size: int) -> model.Carry:
-    try:
+    with blaming(settings, "cell", "hidden"):
         return model.init(settings, vocabulary_size)
-    except ValueError as error:  # a size that this cell cannot have
-        raise UserError(f"--cell {settings.cell} --hidden {settings.hidden}: {error}") from None
 
 
 def _task(settings: Settings, corpus: Corpus) -> training.Task:

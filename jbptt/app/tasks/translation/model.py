@@ -84,7 +84,7 @@ def init(settings: Settings, encoding: Encoding) -> Carry:
     learners = {}
     for attention in attentions(settings):
         model = model_of(settings, attention)
-        params = seq2seq_init(key, model, len(encoding.source), len(encoding.target), settings.hidden, dtype)
+        params = seq2seq_init(key, model, encoding.source.size, encoding.target.size, settings.hidden, dtype)
         learners[attention] = Learner(params, optimizer_of(settings).init(params))
     return Carry(learners, RunningMean.empty())
 

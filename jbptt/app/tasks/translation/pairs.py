@@ -13,7 +13,6 @@ import numpy as np
 START, END = 0, 1
 """The tokens before and after every target. A vocabulary's own come after them."""
 
-
 SPECIAL = 2
 """How many those are."""
 
@@ -33,9 +32,12 @@ class Vocabulary(NamedTuple):
 
     @classmethod
     def of(cls, texts: Iterable[str], *, words: bool) -> "Vocabulary":
+        """Every token of these texts."""
         return cls(tuple(sorted({token for text in texts for token in split(text, words=words)})), words)
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many tokens a model knows, START and END among them."""
         return len(self.tokens) + SPECIAL
 
     def unknown(self, text: str) -> list[str]:

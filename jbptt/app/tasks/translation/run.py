@@ -13,10 +13,10 @@ from jbptt.app.files import read_config, write_atomically
 from jbptt.app.optimising import learning_rate
 from jbptt.app.plots import HeatMap, plot_alignments, plot_losses
 from jbptt.app.reporting import Reporter
-from jbptt.app.settings import settings_in
+from jbptt.app.settings import blaming, not_ours, settings_in
 from jbptt.app.tasks.translation import model, results
 from jbptt.app.tasks.translation.pairs import Data, Encoding, Pair, Vocabulary, split
-from jbptt.app.tasks.translation.settings import Settings
+from jbptt.app.tasks.translation.settings import PAIRS, Settings
 from jbptt.app.tasks.translation.tsv import pairs_data
 
 REPORTS, VALIDATIONS = 50, 5
@@ -63,7 +63,7 @@ def train_pairs(path: Path | None, given: dict[str, Any], out: Path | None, resu
         differs = f"--pairs {file} is not what {run} was trained on: give it that file, or start a new run"
         return _prepared(reporter, settings, data, before, differs, {"pairs": str(file)})
 
-    return runs.train("pairs", Settings()._replace(baseline=False), given, prepare, _settings, out, resume, reporter)
+    return runs.train("pairs", PAIRS, given, prepare, _settings, out, resume, reporter)
 
 
 def translate(path: Path, texts: list[str], beams: int, heat_map: Path | None) -> list[dict[str, Any]]:
@@ -120,12 +120,8 @@ def _prepared(reporter, settings, data, before, differs, config):
 
 
 def _init(settings, encoding):
-    try:
+    with blaming(settings, "attention", "encoder", "cell", "hidden"):
         return model.init(settings, encoding)
-    except ValueError as error:  # sizes that this cell or this attention cannot have
-        options = ("attention", "encoder", "cell", "hidden")
-        given = " ".join(f"--{name} {getattr(settings, name)}" for name in options)
-        raise UserError(f"{given}: {error}") from None
 
 
 def _settings(config, run) -> Settings:
@@ -135,7 +131,7 @@ def _settings(config, run) -> Settings:
     settings = settings_in(config, Settings, fields, run)
     for name in ("source_tokens", "target_tokens"):
         if not all(isinstance(token, str) for token in config[name]):
-            raise UserError(f"{run / 'config.json'} is not what train wrote: look at {name!r}")
+            raise not_ours(run, name)
     return settings
 
 

@@ -25,3 +25,7 @@ class Settings(NamedTuple):
     seed: int = 0
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     vjp: Literal["manual", "auto"] = "manual"
+
+
+PAIRS = Settings(baseline=False)
+"""What a user's own pairs start from: a second model would take as long again."""

@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from jbptt.app.errors import UserError
+from jbptt.app.files import read_utf8
 from jbptt.app.tasks.translation.pairs import Data, Encoding, Pair, Vocabulary, split
 from jbptt.app.tasks.translation.settings import Settings
 
@@ -14,12 +15,7 @@ HELD_OUT, TESTED = 0.05, 1000
 
 def read_pairs(path: Path, settings: Settings) -> list[Pair]:
     """The pairs of a UTF-8 file. Raises UserError for a file or a line that cannot be read, or is too long."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"--pairs {path} is not UTF-8 (byte {error.start}): convert it, e.g. with iconv") from None
-    except OSError as error:
-        raise UserError(f"--pairs {path} cannot be read: {error.strerror}") from None
+    text = read_utf8("--pairs", path, "utf-8-sig")
     if not text.strip("\r\n"):
         raise UserError(f"--pairs {path} is empty: it needs lines of SOURCE<tab>TARGET")
     lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
