@@ -1,9 +1,10 @@
 """Recurrent networks in JAX as pure functions, with backpropagation through time derived by hand."""
 
+from jbptt.backends.choosing import backends as backends
+from jbptt.backends.protocol import Backend as Backend, BackendStatus as BackendStatus
 from jbptt.cells.bahdanau import (
     bahdanau_cell as bahdanau_cell,
 )
-from jbptt.cells.cell import Cell as Cell, Kept as Kept
 from jbptt.cells.clockwork import (
     ClockworkState as ClockworkState,
     clockwork as clockwork,
@@ -35,8 +36,16 @@ from jbptt.cells.luong import (
     LuongState as LuongState,
     luong_cell as luong_cell,
 )
+from jbptt.cells.rule import (
+    Cell as Cell,
+    Consts as Consts,
+    Memory as Memory,
+    Rule as Rule,
+    StepResiduals as StepResiduals,
+)
 from jbptt.cells.slstm import SLSTMState as SLSTMState, slstm as slstm, slstm_cell as slstm_cell
 from jbptt.comparison.pair import Report as Report, compare as compare
+from jbptt.deferred import scan as scan
 from jbptt.feedforward.activations import (
     Activation as Activation,
     identity as identity,
@@ -51,7 +60,6 @@ from jbptt.feedforward.losses import (
     softmax_cross_entropy as softmax_cross_entropy,
 )
 from jbptt.feedforward.perceptron import mlp as mlp, mlp_init as mlp_init
-from jbptt.kernels.library import Backend as Backend, backends as backends
 from jbptt.networks.decoding import (
     Decoded as Decoded,
     beam_search as beam_search,
@@ -73,5 +81,4 @@ from jbptt.networks.seq2seq import (
     seq2seq as seq2seq,
     seq2seq_init as seq2seq_init,
 )
-from jbptt.recurrence.deferred import scan as scan
-from jbptt.recurrence.unrolling import unroll as unroll
+from jbptt.unrolling import unroll as unroll

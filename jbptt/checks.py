@@ -1,5 +1,6 @@
 """Checks of a user's arguments, made once at the public boundary. Every message names the argument and the remedy."""
 
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
@@ -110,10 +111,16 @@ def like(name: str, value: Any, expected: Any, remedy: str = "") -> None:
         raise TypeError("; ".join(wrong_dtypes) + remedy)
 
 
+def mapping(name: str, params: Any, remedy: str) -> None:
+    """Raises ValueError unless `params` is a mapping that JAX knows as a pytree, as dict and its like are."""
+    if not isinstance(params, Mapping) or jax.tree_util.all_leaves([params]):
+        raise ValueError(f"{name} must be a dict, got {type(params).__name__}: {remedy}")
+
+
 def keys(name: str, params: Any, needed: set[str], others: set[str], remedy: str) -> None:
-    """Raises ValueError unless `params` is a dict with the keys `needed`, and none but those and `others`."""
-    if not isinstance(params, dict):
-        raise ValueError(f"{name} must be a dict with the keys {sorted(needed)}, got {type(params).__name__}: {remedy}")
+    """Raises ValueError unless `params` is a dict, or its like, with the keys `needed`, and none but those and
+    `others`."""
+    mapping(name, params, f"with the keys {sorted(needed)}: {remedy}")
     if not needed <= set(params) <= needed | others:
         optional = f" and maybe {sorted(others)}" if others else ""
         raise ValueError(
@@ -127,3 +134,15 @@ def rate(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be a number, known before tracing, got {type(value).__name__}")
     if not 0 <= value < 1:
         raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
+
+
+def key(name: str, value: Any) -> None:
+    """Raises TypeError or ValueError unless `value` is None or one of JAX's keys, `jax.random.key`'s or a legacy one."""
+    if value is None:
+        return
+    dtype = getattr(value, "dtype", None)
+    is_typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if not is_typed and dtype != jnp.uint32:
+        raise TypeError(f"{name} must be a JAX key, as jax.random.key(0) makes it, got {dtype or type(value).__name__}")
+    if value.ndim != (0 if is_typed else 1):
+        raise ValueError(f"{name} must be one key, got keys of shape {list(value.shape)}")

@@ -1,6 +1,7 @@
 """What every gradient test shares: the sizes, the tolerances, and one way to compare two gradients."""
 
 from functools import partial
+from types import FunctionType
 
 import jax
 import jax.numpy as jnp
@@ -103,6 +104,16 @@ def assert_caught(mutated, auto, args):
     """A planted bug must not pass the very assertion above."""
     with pytest.raises(AssertionError, match="cost of all outputs: errors above"):
         assert_gradients_match(mutated, auto, args)
+
+
+def planted(function, **replaced):
+    """A copy of `function` that sees other functions under these global names: a bug planted in what it calls, and to
+    be passed on as an argument. Nobody else sees it."""
+    names = function.__globals__
+    assert replaced.keys() <= names.keys(), "a name that it does not look up"
+    copy = FunctionType(function.__code__, names | replaced, function.__name__, function.__defaults__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
 
 
 def to_numpy(tree):

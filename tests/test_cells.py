@@ -9,7 +9,7 @@ from numpy_loops import gate
 
 import jbptt
 from jbptt import LSTM_VARIANTS
-from jbptt.cells.cell import blocks, join
+from jbptt.cells.pieces import blocks, join
 from jbptt.cells.table import CELLS
 from jbptt.comparison.rows import cell_arguments
 

@@ -16,8 +16,11 @@ from helpers import (
 from jax import lax
 
 import jbptt
-from jbptt import hand_derived
-from jbptt.recurrence import bptt, unrolling
+from jbptt.autodiff import Residuals
+from jbptt.backends.protocol import differentiable
+from jbptt.backends.scan import SCAN
+from jbptt.cells.rule import Consts
+from jbptt.recurrence.inputs import Inputs, Spec
 
 NAMES = [
     "mse",
@@ -204,27 +207,30 @@ def test_the_halves_are_each_others_transpose(name):
     assert adjoint_error(manual, args) < 1e-12
 
 
-def test_a_wrong_way_back_is_not_the_transpose(monkeypatch):
-    monkeypatch.setattr(hand_derived, "HAND_DERIVED", [])
+def test_a_wrong_way_back_is_not_the_transpose():
+    def backward(spec, residuals, cotangents):
+        return SCAN.backward(spec, residuals, cotangents._replace(hs=cotangents.hs[::-1]))
 
-    def bwd(cell, direction, residuals, cotangents):
-        dstate, dhs = cotangents
-        return bptt.bptt_bwd(cell, direction, residuals, (dstate, dhs[::-1]))
-
-    monkeypatch.setattr(unrolling, "recur", hand_derived.HandDerived(bptt.forward, bptt.bptt_fwd, bwd, static=2))
     manual, _, args = twins(ROWS_BY_NAME["lstm"])
-    assert adjoint_error(manual, args) > 1e-3
+    assert adjoint_error(partial(manual, backend=SCAN._replace(backward=backward)), args) > 1e-3
 
 
-def test_the_gradient_needs_the_memory_of_the_custom_vjp_alone(monkeypatch):
+def test_the_gradient_needs_the_memory_of_a_custom_vjp_alone():
     """But for one [B, H] of zeros."""
     params = jbptt.lstm.init(jax.random.key(0), 16, 32)
-    xs = jnp.zeros((50, 4, 16), jnp.float32)
+    xs, state = jnp.zeros((50, 4, 16), jnp.float32), jbptt.lstm.initial_state(params, (4,))
+    spec = Spec(jbptt.lstm.rule)
 
-    def temporaries():
-        gradient = jax.grad(lambda params, xs: jnp.sum(jbptt.unroll(jbptt.lstm, params, xs)[1] ** 2), (0, 1))
+    def forward(inputs):
+        out, saved = SCAN.forward_residuals(spec, inputs)
+        return out, Residuals((inputs,), out, saved)
+
+    by_custom_vjp = jax.custom_vjp(partial(SCAN.forward, spec))
+    by_custom_vjp.defvjp(forward, lambda residuals, d: (SCAN.backward(spec, residuals, d),))
+
+    def temporaries(run):
+        gradient = jax.grad(lambda params, xs: jnp.sum(run(Inputs(Consts(params), state, xs)).hs ** 2), (0, 1))
         return jax.jit(gradient).lower(params, xs).compile().memory_analysis().temp_size_in_bytes
 
-    with_forward_mode = temporaries()
-    monkeypatch.setattr(bptt.recur, "manual", bptt.recur.manual.fun)
-    assert abs(with_forward_mode - temporaries()) <= 4 * 32 * 4
+    ours = temporaries(partial(differentiable(SCAN), spec, vjp="manual"))
+    assert abs(ours - temporaries(by_custom_vjp)) <= 4 * 32 * 4

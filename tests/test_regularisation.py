@@ -11,14 +11,12 @@ from helpers import ROWS_BY_NAME, SIZES, assert_caught, assert_close, assert_gra
 from test_time import LENGTHS, RESETS
 
 import jbptt
-from jbptt.cells import gated
 from jbptt.cells.table import CELLS
-from jbptt.recurrence import bptt
-from jbptt.recurrence.regularisation import dropout_mask, stays
+from jbptt.recurrence.regularisation import dropout_mask, zoneout_masks
 
 KEY = jax.random.key(11)
 RATE = 0.4
-MASKING = [name for name, cell in CELLS.items() if cell.masks_h]
+MASKING = [name for name, cell in CELLS.items() if "h_mask" in cell.rule.reads]
 
 
 def arguments(name):
@@ -63,7 +61,7 @@ def test_zoneout_is_that_of_numpy(name, reverse, key):
     params, xs, state = arguments(name)
     floating = [jnp.issubdtype(field.dtype, jnp.floating) for field in state]
     rates = [RATE if is_floating else 0.0 for is_floating in floating]
-    stay = stays(None if key is None else jax.random.split(key)[1], rates, state, SIZES.T)
+    stay = zoneout_masks(None if key is None else jax.random.split(key)[1], rates, state, SIZES.T)
     stay = [np.reshape(of_field, (SIZES.T, -1, *[1] * (field.ndim - 1))) if np.ndim(of_field) == 1 else of_field
             for of_field, field in zip(stay, state, strict=True)]  # fmt: skip
     options = {"lengths": LENGTHS, "resets": RESETS, "reverse": reverse}
@@ -151,29 +149,19 @@ def test_padding_is_not_zoned(key):
     assert not np.any(final.h[1])
 
 
-MUTANTS = {
-    "what stayed gets nothing": ("zoned_vjp", lambda f: lambda m, d: (f(m, d)[0], bptt.zeros(d))),
-    "what did not stay gets all": ("zoned_vjp", lambda f: lambda m, d: (d, f(m, d)[1])),
-    "h put out for h made": (
-        "Kept",
-        lambda f: lambda before, made, saved: f(before, jnp.roll(before, -1, 0), saved),
-    ),
-}  # fmt: skip
+def test_mutant_without_the_mask_on_the_way_back():
+    _, auto, args = twins(ROWS_BY_NAME["recurrent_dropout"])
+    rule = jbptt.lstm.rule
+    unmasked = rule._replace(
+        prepare_backward=lambda consts: rule.prepare_backward(consts)._replace(h_mask=jnp.ones_like(consts.h_mask))
+    )
 
+    def mutated(params, xs, state, marks):
+        options = {"recurrent_dropout": 0.5, "key": jax.random.split(jax.random.key(0), 4)[0]}
+        return jbptt.unroll(jbptt.lstm._replace(rule=unmasked), params, xs, state, **options)
 
-@pytest.mark.parametrize("name", MUTANTS)
-def test_mutants(name, monkeypatch):
-    function, mutate = MUTANTS[name]
-    run = partial(jbptt.unroll, jbptt.rnn, zoneout=RATE, key=KEY)
-    monkeypatch.setattr(bptt, function, mutate(getattr(bptt, function)))
-    assert_caught(run, partial(run, vjp="auto"), arguments("rnn"))
-
-
-def test_mutant_without_the_mask_on_the_way_back(monkeypatch):
-    manual, auto, args = twins(ROWS_BY_NAME["recurrent_dropout"])
-    masked = gated.masked
-    monkeypatch.setattr(gated, "masked", lambda params, h: h if "WT" in params else masked(params, h))
-    assert_caught(manual, auto, args)
+    assert_close(mutated(*args), auto(*args))
+    assert_caught(mutated, auto, args)
 
 
 def call(cell=jbptt.lstm, **options):

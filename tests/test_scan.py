@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import pytest
 from helpers import assert_close, assert_gradients_match
 from jax import lax
+from jbptt.recurrence.deferred import scan
 from test_structure import equations
 
 import jbptt
-from jbptt.recurrence.deferred import scan
 
 T, B, I, H = 5, 3, 16, 24
 KEYS = jax.random.split(jax.random.key(0), 6)

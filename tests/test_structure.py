@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import CELL_ROWS, ROWS_BY_NAME, SIZES, assert_close, cotangent_patterns, twins
+from helpers import CELL_ROWS, ROWS_BY_NAME, SIZES, assert_close, cotangent_patterns, planted, twins
 
 import jbptt
+from jbptt.backends import scan
+from jbptt.cells.rule import Consts
 from jbptt.cells.table import CELLS
 from jbptt.comparison.pair import value_and_gradients
-from jbptt.recurrence import forward
+from jbptt.recurrence.inputs import Inputs, Spec
 
 every_cell = pytest.mark.parametrize("row", CELL_ROWS, ids=lambda row: row.name)
 
@@ -86,14 +88,19 @@ def products(jaxpr):
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru"])
-def test_forward_alone_meets_the_inputs_step_by_step_while_weights_are_cached(name, monkeypatch):
-    manual, auto, args = twins(ROWS_BY_NAME[name])
-    assert products(jax.make_jaxpr(manual)(*args).jaxpr) == [2, 2]  # x U and h W
-    monkeypatch.setattr(forward, "CACHED", 0)
-    again = partial(ROWS_BY_NAME[name].build(jax.random.key(0), SIZES, jnp.float64)[0], vjp="manual")
-    assert products(jax.make_jaxpr(lambda *args: again(*args))(*args).jaxpr) == [2, 3]
-    assert products(jax.make_jaxpr(auto)(*args).jaxpr) == [2, 3], "what JAX differentiates"
-    assert_close(jax.jit(manual)(*args), jax.jit(auto)(*args))
+def test_forward_alone_meets_the_inputs_step_by_step_while_weights_are_cached(name):
+    manual, auto, (params, xs, state) = twins(ROWS_BY_NAME[name])
+    step_by_step, at_once = [2, 2], [2, 3]  # x U and h W
+    program = jax.make_jaxpr(manual)(params, xs, state).jaxpr
+    assert products(program) == sorted(step_by_step + at_once), "the first on a CPU"
+    compiled = jax.jit(manual).lower(params, xs, state).compile()
+    assert str(params["U"].shape[1]) in compiled.as_text()
+    assert f"f64[{SIZES.T},{SIZES.B},{params['U'].shape[1]}]" not in compiled.as_text()
+    spec, inputs = Spec(CELLS[name].rule), Inputs(Consts(params), state, xs)
+    uncached = planted(scan.forward, CACHED=0)
+    assert products(jax.make_jaxpr(partial(uncached, spec))(inputs).jaxpr) == at_once
+    assert products(jax.make_jaxpr(auto)(params, xs, state).jaxpr) == at_once, "what JAX differentiates"
+    assert_close(compiled(params, xs, state), jax.jit(auto)(params, xs, state))
 
 
 def test_forward_alone_of_one_gate_meets_the_inputs_at_once():
@@ -102,9 +109,10 @@ def test_forward_alone_of_one_gate_meets_the_inputs_at_once():
 
 
 def test_a_cell_that_forgets_a_gradient_is_told():
-    cell = jbptt.lstm._replace(weight_vjp=lambda params, kept, deltas: {"W": params["W"]})
+    rule = jbptt.lstm.rule._replace(weight_vjp=lambda consts, residuals, deltas: Consts({"W": consts.params["W"]}))
+    cell = jbptt.lstm._replace(rule=rule)
     params, xs = jbptt.lstm.init(jax.random.key(0), 2, 3), jnp.zeros((4, 2), jnp.float32)
-    with pytest.raises(ValueError, match=r"lstm: neither .* gives a gradient of \['b'\]"):
+    with pytest.raises(ValueError, match=r"neither .* gives a gradient of \['b'\]"):
         jax.grad(lambda params: jnp.sum(jbptt.unroll(cell, params, xs)[1]))(params)
 
 

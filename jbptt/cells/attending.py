@@ -1,7 +1,7 @@
 """What decoders with attention share: cells that look into a memory at every step, made of a cell.
 
-They are cells like others, some of whose parameters, the memory and its keys, another network made. Weight gradients
-are Σ_t δ_outᵗ (a_inᵗ)ᵀ; attention.py has those of the score.
+They are cells like others, whose constants have a memory that another network made beside their parameters. Weight
+gradients are Σ_t δ_outᵗ (a_inᵗ)ᵀ; attention.py has those of the score.
 
 B batch (any number of batch axes, none included), S positions of the memory, M its features, A those of keys and
 queries.
@@ -13,12 +13,10 @@ import jax
 
 from jbptt import checks
 from jbptt.cells.attention import memory_gradient
-from jbptt.cells.cell import Cell, features_of_h
+from jbptt.cells.pieces import features_of_h
 from jbptt.cells.products import drawn
+from jbptt.cells.rule import Cell, Memory
 from jbptt.feedforward.layer import weight_gradient
-
-MEMORY = ("memory", "keys", "mask")
-"""The parameters that `with_memory` makes."""
 
 
 class Attended(NamedTuple):
@@ -37,14 +35,11 @@ class AttendedDelta(NamedTuple):
     c: jax.Array
 
 
-def attention_weight_vjp(score, params, attended, deltas, h):
-    """Of the memory, its keys, the score's weights and the query's, from every time's; the mask has none."""
-    gradients = {
-        "memory": memory_gradient(attended.alpha, deltas.c),
-        "mask": None,
-        **score.weight_vjp(params, attended.q, deltas.e),
-    }
-    return gradients | ({"Wq": weight_gradient(h, deltas.q)} if "Wq" in params else {})
+def attention_weight_vjp(score, consts, attended, deltas, h):
+    """(dparams, dmemory): of the score's weights and the query's, and of the memory, from every time's."""
+    dkeys, dparams = score.weight_vjp(consts, attended.q, deltas.e)
+    dmemory = Memory(memory_gradient(attended.alpha, deltas.c), dkeys, None)  # the mask has no gradient
+    return dparams | ({"Wq": weight_gradient(h, deltas.q)} if "Wq" in consts.params else {}), dmemory
 
 
 def at_z(delta):
@@ -83,11 +78,8 @@ def check_made_of(inner, memory_size, attention_size):
 
 
 def check_attending(inner, params, x, needed):
-    """Raises ValueError or TypeError unless the inner cell's parameters, these and a memory are there, and fit."""
-    if not isinstance(params, dict) or not set(MEMORY) <= params.keys():
-        raise ValueError("params must have a memory to attend to: give them one with jbptt.with_memory(params, memory)")
-    if missing := needed - params.keys():
+    """Raises ValueError or TypeError unless the inner cell's parameters and these are there, and fit."""
+    checks.mapping("params", params, "make it with the init of the cell")
+    if missing := needed - set(params):
         raise ValueError(f"params must have {sorted(missing)}: make it with the init of the cell")
-    inner.check({name: leaf for name, leaf in params.items() if name not in needed and name not in MEMORY}, x)
-    batch, (S, _) = x.shape[1:-1], params["memory"].shape[-2:]
-    checks.shape("params['mask']", params["mask"], "[B, S]", (*batch, S))
+    inner.check({name: leaf for name, leaf in params.items() if name not in needed and name != "Wk"}, x)

@@ -27,8 +27,9 @@ from jbptt.cells.attending import (
     plus,
 )
 from jbptt.cells.attention import ADDITIVE, attend, attend_vjp
-from jbptt.cells.cell import Cell, Params
+from jbptt.cells.pieces import with_params
 from jbptt.cells.products import transposed
+from jbptt.cells.rule import Cell, Consts, Params, Rule
 from jbptt.feedforward.layer import weight_gradient
 
 
@@ -45,8 +46,8 @@ def bahdanau_cell(inner: Cell, *, memory_size: int | None = None, attention_size
     - `inner`: any cell.
     - `memory_size`, `attention_size`: M and A that `init` makes; H if not given.
 
-    Parameters: the inner cell's, "Uc" [M, G·H], "Wq" [H, A], "v" [A], and "Wk" [M, A], which `with_memory` turns into
-    "keys". State: the inner cell's.
+    Parameters: the inner cell's, "Uc" [M, G·H], "Wq" [H, A], "v" [A], and "Wk" [M, A], with which `with_memory` makes
+    keys. State: the inner cell's.
     """
     check_made_of(inner, memory_size, attention_size)
     return _bahdanau_cell(inner, memory_size, attention_size)
@@ -60,40 +61,44 @@ def _bahdanau_cell(inner, memory_size, attention_size):
         M, A = memory_size or H, attention_size or H
         return params | glorot(keys[1:], {"Uc": (M, GH), "Wq": (H, A), "Wk": (M, A), "v": (A,)}, dtype)
 
-    def step(params, state, z):
-        q = jnp.dot(state.h, params["Wq"])
-        c, alpha = attend(ADDITIVE, params, q)
-        state, saved = inner.step(params, state, plus(z, jnp.dot(c, params["Uc"])))
-        return state, BahdanauSaved(saved, Attended(q, alpha, c))
-
-    def way_back(params):
-        return params | inner.way_back(params) | {name + "T": transposed(params[name]) for name in ("Uc", "Wq")}
-
-    def step_vjp(way_back, kept, dstate):
-        saved, (q, alpha, _) = kept.saved
-        dstate, delta = inner.step_vjp(way_back, kept._replace(saved=saved), dstate)
-        dc = jnp.dot(at_z(delta), way_back["UcT"])
-        dq, de = attend_vjp(ADDITIVE, way_back, q, alpha, dc)
-        return dstate._replace(h=dstate.h + jnp.dot(dq, way_back["WqT"])), (delta, AttendedDelta(dq, de, dc))
-
-    def weight_vjp(params, kept, deltas):
-        (saved, attended), (delta, dattended) = kept.saved, deltas
-        return {
-            **inner.weight_vjp(params, kept._replace(saved=saved), delta),
-            **attention_weight_vjp(ADDITIVE, params, attended, dattended, kept.h_prev),
-            "Uc": weight_gradient(attended.c, at_z(delta)),
-        }
-
     return inner._replace(
         name=f"bahdanau_cell({inner.name})",
         init=init,
         check=lambda params, x: check_attending(inner, params, x, {"Uc", "Wq", "v"}),
-        project_vjp=lambda params, xs, deltas: inner.project_vjp(params, xs, deltas[0]),
-        step=step,
-        way_back=way_back,
-        step_vjp=step_vjp,
-        weight_vjp=weight_vjp,
+        rule=_bahdanau_rule(inner.rule),
         reference="Bahdanau 2015",
-        attends=True,
-        kernel=None,
     )
+
+
+@cache
+def _bahdanau_rule(inner: Rule) -> Rule:
+    def step(consts, state, z):
+        q = jnp.dot(state.h, consts.params["Wq"])
+        c, alpha = attend(ADDITIVE, consts, q)
+        state, saved = inner.step(consts, state, plus(z, jnp.dot(c, consts.params["Uc"])))
+        return state, BahdanauSaved(saved, Attended(q, alpha, c))
+
+    def prepare_backward(consts):
+        own = {name + "T": transposed(consts.params[name]) for name in ("Uc", "Wq")}
+        return with_params(inner.prepare_backward(consts), **own)
+
+    def step_vjp(weights, residuals, dstate):
+        saved, (q, alpha, _) = residuals.saved
+        dstate, delta = inner.step_vjp(weights, residuals._replace(saved=saved), dstate)
+        dc = jnp.dot(at_z(delta), weights.params["UcT"])
+        dq, de = attend_vjp(ADDITIVE, weights, q, alpha, dc)
+        dh = dstate.h + jnp.dot(dq, weights.params["WqT"])
+        return dstate._replace(h=dh), (delta, AttendedDelta(dq, de, dc))
+
+    def weight_vjp(consts, residuals, deltas):
+        (saved, attended), (delta, dattended) = residuals.saved, deltas
+        dinner = inner.weight_vjp(consts, residuals._replace(saved=saved), delta)
+        dparams, dmemory = attention_weight_vjp(ADDITIVE, consts, attended, dattended, residuals.h_prev)
+        dparams |= {"Uc": weight_gradient(attended.c, at_z(delta))}
+        return Consts(dinner.params | dparams, dmemory)
+
+    def project_vjp(consts, xs, deltas):
+        return inner.project_vjp(consts, xs, deltas[0])
+
+    reads = inner.reads | {"memory"}
+    return Rule(inner.project, project_vjp, step, prepare_backward, step_vjp, weight_vjp, reads)

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jbptt import checks
-from jbptt.cells.cell import Cell
 from jbptt.cells.gated import gated_cell, gated_init
 from jbptt.cells.products import FULL, Product
+from jbptt.cells.rule import Cell
 from jbptt.feedforward.activations import Activation, check_activation, tanh
 
 
@@ -63,9 +63,9 @@ def _clockwork_cell(periods, activation, bias):
         active = jnp.broadcast_to(state.t[..., None], z.shape) % of_units == 0  # [B, H]
         return ClockworkState(jnp.where(active, activation(z + hW), state.h), state.t + 1), active
 
-    def pointwise_vjp(params, kept, dstate):
-        active, dh = kept.saved, dstate.h
-        delta = jnp.where(active, dh * activation.prime(kept.h), jnp.zeros_like(dh))
+    def pointwise_vjp(params, residuals, dstate):
+        active, dh = residuals.saved, dstate.h
+        delta = jnp.where(active, dh * activation.prime(residuals.h), jnp.zeros_like(dh))
         return ClockworkState(jnp.where(active, jnp.zeros_like(dh), dh), None), delta
 
     def initial_state(params, batch_shape):

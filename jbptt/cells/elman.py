@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from jbptt import checks
-from jbptt.cells.cell import Cell, Params, check_init, maker_name
 from jbptt.cells.gated import gated_cell, gated_init
+from jbptt.cells.pieces import check_init, maker_name
 from jbptt.cells.products import block_diagonal
-from jbptt.feedforward.activations import Activation, check_activation, relu, sigmoid, tanh
+from jbptt.cells.rule import Cell, Params
+from jbptt.feedforward.activations import Activation, check_activation, relu, tanh
 
 
 class RNNState(NamedTuple):
@@ -50,10 +51,10 @@ def _rnn_cell(name, activation, bias, product):
         pointwise_vjp=pointwise_vjp,
         product=product,
         reference="Elman 1990",
-        kernel={tanh: "rnn_tanh", relu: "rnn_relu", sigmoid: "rnn_sigmoid"}.get(activation),
     )
 
 
+@cache
 def rnn_pair(activation: Activation):
     """(pointwise, pointwise_vjp) of h = f(z + h W), for `gated_cell`."""
     keeps_output = activation.keeps == "output"
@@ -63,8 +64,8 @@ def rnn_pair(activation: Activation):
         saved = () if keeps_output else z
         return RNNState(activation(z)), saved
 
-    def pointwise_vjp(params, kept, dstate):
-        return RNNState(None), dstate.h * activation.prime(kept.h if keeps_output else kept.saved)
+    def pointwise_vjp(params, residuals, dstate):
+        return RNNState(None), dstate.h * activation.prime(residuals.h if keeps_output else residuals.saved)
 
     return pointwise, pointwise_vjp
 

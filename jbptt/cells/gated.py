@@ -4,28 +4,33 @@ T time, B batch (any number of batch axes, none included), I inputs, H units, G 
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jbptt.cells.cell import (
-    Cell,
-    Kept,
-    Kernel,
-    Params,
-    State,
+from jbptt.cells.pieces import (
     bias_vjp,
     biased,
     check_init,
     check_params,
     masked,
     multiples_of,
-    own_functions,
     project,
     project_vjp,
+    with_params,
 )
 from jbptt.cells.products import FULL, Product, drawn
+from jbptt.cells.rule import Cell, Consts, Params, Rule, State, StepResiduals
+
+
+def _delta_itself(params, residuals, delta):
+    return delta
+
+
+def _no_gradients(params, residuals, deltas):
+    return {}
 
 
 def gated_cell(
@@ -35,28 +40,25 @@ def gated_cell(
     state_type: type,
     init: Callable[..., Params],
     pointwise: Callable[[Params, jax.Array, jax.Array, State], tuple[State, Any]],
-    pointwise_vjp: Callable[[Params, Kept, State], tuple[State, jax.Array]],
-    recurrent_delta: Callable[[Params, Kept, jax.Array], jax.Array] = lambda params, kept, delta: delta,
-    pointwise_weight_vjp: Callable[[Params, Kept, jax.Array], Params] = lambda params, kept, deltas: {},
+    pointwise_vjp: Callable[[Params, StepResiduals, State], tuple[State, jax.Array]],
+    recurrent_delta: Callable[[Params, StepResiduals, jax.Array], jax.Array] = _delta_itself,
+    pointwise_weight_vjp: Callable[[Params, StepResiduals, jax.Array], Params] = _no_gradients,
     product: Product = FULL,
     others: dict[str, tuple[int, ...]] | None = None,
     optional: tuple[str, ...] = (),
     reference: str = "",
-    kernel: str | None = None,
-    peepholes: str = "",
 ) -> Cell:
     """A cell that is one product with h and then a pointwise function of x U + b and h W.
 
     - `gates`: G; parameters are "U" [I, G·H], "W" [H, G·H] and, for a bias, "b" [G·H].
     - `state_type`: the state's NamedTuple, `h` first, every field [B, H].
     - `pointwise(params, z, h W, state) -> (state, saved)`: z = x U + b.
-    - `pointwise_vjp(params, kept, dstate) -> (dstate, delta)`: dstate without its way through h W; its `h` is None
+    - `pointwise_vjp(params, residuals, dstate) -> (dstate, delta)`: dstate without its way through h W; its `h` is None
       where there is no other.
-    - `recurrent_delta(params, kept, delta)`: ∂C/∂(h W), where it is not δ itself.
-    - `pointwise_weight_vjp(params, kept, deltas)`: gradients of parameters that `pointwise` uses, over all T.
+    - `recurrent_delta(params, residuals, delta)`: ∂C/∂(h W), where it is not δ itself.
+    - `pointwise_weight_vjp(params, residuals, deltas)`: gradients of parameters that `pointwise` uses, over all T.
     - `product`: how h meets W.
     - `others`: the parameters that `pointwise` uses, and their shapes in multiples of H: {"p": (3,)} is p [3·H].
-    - `kernel`, `peepholes`: the kernel that runs it, if there is one, and the gates that see the cell state.
     - `optional`: those of them that parameters may do without.
     """
     others = others or {}
@@ -72,40 +74,34 @@ def gated_cell(
     def check(params, x):
         check_params(name, params, x, gates=gates, needed=needed, optional={"b", *optional}, shapes=shapes)
 
-    def step(params, state, z):
-        hW = product.times(masked(params, state.h), params["W"])
-        return pointwise(params, biased(params, z, hW.shape), hW, state)
+    rule = gated_rule(pointwise, pointwise_vjp, recurrent_delta, pointwise_weight_vjp, product)
+    return Cell(name, init, initial_state, check, rule, reference)
 
-    def way_back(params):
-        return params | {"WT": product.transposed(params["W"])}
 
-    def step_vjp(way_back, kept, dstate):
-        dstate, delta = pointwise_vjp(way_back, kept, dstate)
-        dh = masked(way_back, product.back(recurrent_delta(way_back, kept, delta), way_back["WT"]))  # Wᵀ δ
+@cache
+def gated_rule(pointwise, pointwise_vjp, recurrent_delta, pointwise_weight_vjp, product) -> Rule:
+    """The rule of a gated cell. Equal arguments give the same rule: cells that differ in their parameters' start alone
+    share it."""
+
+    def step(consts, state, z):
+        hW = product.times(masked(consts, state.h), consts.params["W"])
+        return pointwise(consts.params, biased(consts.params, z, hW.shape), hW, state)
+
+    def prepare_backward(consts):
+        return with_params(consts, WT=product.transposed(consts.params["W"]))
+
+    def step_vjp(weights, residuals, dstate):
+        dstate, delta = pointwise_vjp(weights.params, residuals, dstate)
+        delta_h = recurrent_delta(weights.params, residuals, delta)
+        dh = masked(weights, product.back(delta_h, weights.params["WT"]))  # Wᵀ δ
         return dstate._replace(h=dh if dstate.h is None else dstate.h + dh), delta
 
-    def weight_vjp(params, kept, deltas):
-        h_prev = masked(params, kept.h_prev)
-        dW = product.gradient(h_prev, recurrent_delta(params, kept, deltas))  # Σ_t δᵗ (aᵗ⁻¹)ᵀ
-        return {"W": dW} | bias_vjp(params, deltas) | pointwise_weight_vjp(params, kept, deltas)
+    def weight_vjp(consts, residuals, deltas):
+        params, h_prev = consts.params, masked(consts, residuals.h_prev)
+        dW = product.gradient(h_prev, recurrent_delta(params, residuals, deltas))  # Σ_t δᵗ (aᵗ⁻¹)ᵀ
+        return Consts({"W": dW} | bias_vjp(params, deltas) | pointwise_weight_vjp(params, residuals, deltas))
 
-    cell = Cell(
-        name=name,
-        init=init,
-        initial_state=initial_state,
-        check=check,
-        project=project,
-        project_vjp=project_vjp,
-        step=step,
-        way_back=way_back,
-        step_vjp=step_vjp,
-        weight_vjp=weight_vjp,
-        reference=reference,
-        masks_h=True,
-    )
-    if kernel is None or product is not FULL:
-        return cell
-    return cell._replace(kernel=Kernel(kernel, own_functions(cell), peepholes))
+    return Rule(project, project_vjp, step, prepare_backward, step_vjp, weight_vjp, reads=frozenset({"h_mask"}))
 
 
 def gated_init(

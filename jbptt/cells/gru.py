@@ -20,9 +20,10 @@ import jax
 import jax.numpy as jnp
 
 from jbptt import checks
-from jbptt.cells.cell import Cell, blocks, join, maker_name
 from jbptt.cells.gated import gated_cell, gated_init
+from jbptt.cells.pieces import blocks, join, maker_name
 from jbptt.cells.products import block_diagonal
+from jbptt.cells.rule import Cell
 from jbptt.feedforward.activations import sigmoid, tanh
 from jbptt.feedforward.layer import bias_gradient
 
@@ -49,23 +50,23 @@ def _pointwise(params, z, hW, state):
     return GRUState((1 - u) * n + u * state.h), GRUSaved(r, u, n, m)
 
 
-def _pointwise_vjp(params, kept, dstate):
-    r, u, n, m = kept.saved
+def _pointwise_vjp(params, residuals, dstate):
+    r, u, n, m = residuals.saved
     dh = dstate.h
     delta_n = dh * (1 - u) * tanh.prime(n)
-    delta_u = dh * (kept.h_prev - n) * sigmoid.prime(u)
+    delta_u = dh * (residuals.h_prev - n) * sigmoid.prime(u)
     delta_r = delta_n * m * sigmoid.prime(r)
     return GRUState(dh * u), join(delta_r, delta_u, delta_n)
 
 
-def _recurrent_delta(params, kept, delta):
+def _recurrent_delta(params, residuals, delta):
     delta_r, delta_u, delta_n = blocks(delta, 3)
-    return join(delta_r, delta_u, delta_n * kept.saved.r)
+    return join(delta_r, delta_u, delta_n * residuals.saved.r)
 
 
-def _pointwise_weight_vjp(params, kept, deltas):
+def _pointwise_weight_vjp(params, residuals, deltas):
     delta_n = blocks(deltas, 3)[2]
-    return {"bn": bias_gradient(delta_n * kept.saved.r)} if "bn" in params else {}
+    return {"bn": bias_gradient(delta_n * residuals.saved.r)} if "bn" in params else {}
 
 
 def gru_cell(*, bias: bool = True, heads: int = 1) -> Cell:
@@ -98,7 +99,6 @@ def _gru_cell(name, bias, product):
         others=others,
         optional=("bn",),
         reference="Cho 2014, Chung 2014",
-        kernel="gru",
     )
 
 

@@ -25,8 +25,9 @@ import jax
 import jax.numpy as jnp
 
 from jbptt import checks
-from jbptt.cells.cell import (
-    Cell,
+from jbptt.cells.gated import gated_init
+from jbptt.cells.gru import GRUState
+from jbptt.cells.pieces import (
     bias_vjp,
     biased,
     blocks,
@@ -36,10 +37,10 @@ from jbptt.cells.cell import (
     multiples_of,
     project,
     project_vjp,
+    with_params,
 )
-from jbptt.cells.gated import gated_init
-from jbptt.cells.gru import GRUState
 from jbptt.cells.products import transposed
+from jbptt.cells.rule import Cell, Consts, Rule
 from jbptt.feedforward.activations import sigmoid, tanh
 from jbptt.feedforward.layer import weight_gradient
 
@@ -96,11 +97,6 @@ def mgu_cell(*, bias: bool = True) -> Cell:
 def _reset_cell(name, gating, bias, reference):
     G = gating.number + 1
 
-    def cut(array):
-        """[..., G·H]: the gates' part, and the candidate's."""
-        H = array.shape[-1] // G
-        return array[..., :-H], array[..., -H:]
-
     def initial_state(params, batch_shape):
         W = params["W"]
         return GRUState(jnp.zeros((*batch_shape, W.shape[0]), W.dtype))
@@ -111,46 +107,45 @@ def _reset_cell(name, gating, bias, reference):
 
         check_params(name, params, x, gates=G, needed={"U", "W"}, optional={"b"}, shapes=shapes)
 
-    def step(params, state, z):
-        (h_prev,), (Wg, Wn) = state, cut(params["W"])
-        zg, zn = cut(biased(params, z, (*h_prev.shape[:-1], params["W"].shape[1])))
-        h_seen = masked(params, h_prev)
+    return Cell(name, gated_init(G, bias=bias), initial_state, check, _reset_rule(gating), reference)
+
+
+@cache
+def _reset_rule(gating):
+    G = gating.number + 1
+
+    def cut(array):
+        """[..., G·H]: the gates' part, and the candidate's."""
+        H = array.shape[-1] // G
+        return array[..., :-H], array[..., -H:]
+
+    def step(consts, state, z):
+        (h_prev,), W = state, consts.params["W"]
+        (Wg, Wn), h_seen = cut(W), masked(consts, h_prev)
+        zg, zn = cut(biased(consts.params, z, (*h_prev.shape[:-1], W.shape[1])))
         r, u = gating.split(sigmoid(zg + jnp.dot(h_seen, Wg)))
         n = tanh(zn + jnp.dot(r * h_seen, Wn))
         return GRUState((1 - u) * n + u * h_prev), ResetSaved(r, u, n)
 
-    def way_back(params):
-        Wg, Wn = cut(params["W"])
-        return params | {"WgT": transposed(Wg), "WnT": transposed(Wn)}
+    def prepare_backward(consts):
+        Wg, Wn = cut(consts.params["W"])
+        return with_params(consts, WgT=transposed(Wg), WnT=transposed(Wn))
 
-    def step_vjp(way_back, kept, dstate):
-        (r, u, n), h_prev, (dh,) = kept.saved, kept.h_prev, dstate
+    def step_vjp(weights, residuals, dstate):
+        (r, u, n), h_prev, (dh,) = residuals.saved, residuals.h_prev, dstate
         delta_n = dh * (1 - u) * tanh.prime(n)
-        dq = jnp.dot(delta_n, way_back["WnT"])
-        delta_g = gating.split_vjp(r, u, dq * masked(way_back, h_prev), dh * (h_prev - n))
-        dh_seen = dq * r + jnp.dot(delta_g, way_back["WgT"])
-        return GRUState(dh * u + masked(way_back, dh_seen)), join(delta_g, delta_n)
+        dq = jnp.dot(delta_n, weights.params["WnT"])
+        delta_g = gating.split_vjp(r, u, dq * masked(weights, h_prev), dh * (h_prev - n))
+        dh_seen = dq * r + jnp.dot(delta_g, weights.params["WgT"])
+        return GRUState(dh * u + masked(weights, dh_seen)), join(delta_g, delta_n)
 
-    def weight_vjp(params, kept, deltas):
+    def weight_vjp(consts, residuals, deltas):
         delta_g, delta_n = cut(deltas)
-        h_seen = masked(params, kept.h_prev)
-        dWg, dWn = weight_gradient(h_seen, delta_g), weight_gradient(kept.saved.r * h_seen, delta_n)
-        return {"W": join(dWg, dWn)} | bias_vjp(params, deltas)
+        h_seen = masked(consts, residuals.h_prev)
+        dWg, dWn = weight_gradient(h_seen, delta_g), weight_gradient(residuals.saved.r * h_seen, delta_n)
+        return Consts({"W": join(dWg, dWn)} | bias_vjp(consts.params, deltas))
 
-    return Cell(
-        name=name,
-        init=gated_init(G, bias=bias),
-        initial_state=initial_state,
-        check=check,
-        project=project,
-        project_vjp=project_vjp,
-        step=step,
-        way_back=way_back,
-        step_vjp=step_vjp,
-        weight_vjp=weight_vjp,
-        reference=reference,
-        masks_h=True,
-    )
+    return Rule(project, project_vjp, step, prepare_backward, step_vjp, weight_vjp, reads=frozenset({"h_mask"}))
 
 
 gru_reset_before = gru_reset_before_cell()

@@ -12,10 +12,11 @@ from functools import cache
 import jax
 
 from jbptt import checks
-from jbptt.cells.cell import Cell, scaled
 from jbptt.cells.elman import RNNState, rnn_pair
 from jbptt.cells.gated import gated_cell, gated_init
+from jbptt.cells.pieces import scaled
 from jbptt.cells.products import Product, drawn
+from jbptt.cells.rule import Cell
 from jbptt.feedforward.activations import Activation, check_activation, relu
 from jbptt.feedforward.layer import bias_gradient
 

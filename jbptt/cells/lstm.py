@@ -31,10 +31,11 @@ import jax
 import jax.numpy as jnp
 
 from jbptt import checks
-from jbptt.cells.cell import Cell, Params, maker_name
 from jbptt.cells.gated import gated_cell, gated_init
 from jbptt.cells.lstm_pair import Form, LSTMGatesState, LSTMState, lstm_pair
+from jbptt.cells.pieces import maker_name, with_params
 from jbptt.cells.products import block_diagonal, transposed
+from jbptt.cells.rule import Cell, Params, Rule
 
 
 def lstm_cell(
@@ -103,18 +104,6 @@ def lstm_cell(
     return _lstm_cell(name, form, bool(bias), forget_bias, product)
 
 
-KERNELS = {
-    Form(): "lstm",
-    Form("fgo"): "lstm_nig",
-    Form("igo"): "lstm_nfg",
-    Form("ifg"): "lstm_nog",
-    Form(input_activation=False): "lstm_niaf",
-    Form(output_activation=False): "lstm_noaf",
-    Form("igo", coupled=True): "lstm_cifg",
-}
-"""The forms whose whole recurrence a kernel can run."""
-
-
 @cache
 def _lstm_cell(name, form, bias, forget_bias, product):
     gates = len(form.blocks)
@@ -131,13 +120,17 @@ def _lstm_cell(name, form, bias, forget_bias, product):
         pointwise_weight_vjp=pointwise_weight_vjp,
         product=product,
         others=others,
-        kernel=KERNELS.get(form._replace(peepholes="")),
-        peepholes=form.peepholes,
         reference="Hochreiter and Schmidhuber 1997, Gers 2000" if form == Form() else "Greff 2017",
     )
-    if not form.gate_recurrence:
-        return cell
-    return cell._replace(way_back=lambda params: cell.way_back(params) | {"RT": transposed(params["R"])})
+    return cell._replace(rule=_gate_recurrent(cell.rule)) if form.gate_recurrence else cell
+
+
+@cache
+def _gate_recurrent(rule: Rule) -> Rule:
+    def prepare_backward(consts):
+        return with_params(rule.prepare_backward(consts), RT=transposed(consts.params["R"]))
+
+    return rule._replace(prepare_backward=prepare_backward)
 
 
 def forgetting_little(plain_init, blocks: str = "ifgo", forget_bias: float = 1.0):

@@ -18,16 +18,16 @@ and every weight's gradient is Σ_t of its δ and what it multiplies.
 B batch (any number of batch axes), I inputs, H units, L layers.
 """
 
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jbptt import checks
-from jbptt.cells.cell import (
-    Cell,
-    Params,
+from jbptt.cells.gated import gated_init
+from jbptt.cells.lstm import forgetting_little
+from jbptt.cells.pieces import (
     bias_vjp,
     biased,
     blocks,
@@ -37,10 +37,10 @@ from jbptt.cells.cell import (
     project,
     project_vjp,
     scaled,
+    with_params,
 )
-from jbptt.cells.gated import gated_init
-from jbptt.cells.lstm import forgetting_little
 from jbptt.cells.products import transposed
+from jbptt.cells.rule import Cell, Consts, Params, Rule
 from jbptt.feedforward.activations import sigmoid, tanh
 from jbptt.feedforward.layer import bias_gradient, weight_gradient
 
@@ -95,7 +95,7 @@ def _lstm_depth_gated_cell(L, bias):
         keys = jax.random.split(key, L)
         lowest = lowest_init(keys[0], input_size, hidden_size, dtype)
         above = [above_init(k, hidden_size, hidden_size, dtype) for k in keys[1:]]
-        zeros = {name: jnp.zeros(shape, dtype) for name, (_, shape) in shapes(hidden_size).items()}
+        zeros = {name: jnp.zeros(shape, dtype) for name, (_, shape) in _shapes(L, hidden_size).items()}
         stacks = {
             "W": [lowest["W"], *[layer["W"][:, : 4 * hidden_size] for layer in above]],
             "U_above": [layer["U"] for layer in above],
@@ -104,24 +104,34 @@ def _lstm_depth_gated_cell(L, bias):
         params = zeros | lowest | {name: jnp.stack(arrays) for name, arrays in stacks.items() if arrays}
         return {name: leaf for name, leaf in params.items() if bias or name != "b_above"}
 
-    def shapes(H):
-        return {
-            "W": ("[L, H, 4·H]", (L, H, 4 * H)),
-            "p": ("[L, 3·H]", (L, 3 * H)),
-            "U_above": ("[L−1, H, 5·H]", (L - 1, H, 5 * H)),
-            "b_above": ("[L−1, 5·H]", (L - 1, 5 * H)),
-            "p_above": ("[L−1, 2·H]", (L - 1, 2 * H)),
-        }
-
     def initial_state(params, batch_shape):
         H, dtype = params["U"].shape[1] // 4, params["U"].dtype
         return DepthGatedState(*[jnp.zeros((*batch_shape, n * H), dtype) for n in (1, L - 1, L)])
 
     def check(params, x):
-        needed, optional = {"U", *shapes(1)} - {"b_above"}, {"b", "b_above"}
-        check_params("lstm_depth_gated", params, x, gates=4, needed=needed, optional=optional, shapes=shapes)
+        needed, optional = {"U", *_shapes(L, 1)} - {"b_above"}, {"b", "b_above"}
+        check_params(
+            "lstm_depth_gated", params, x, gates=4, needed=needed, optional=optional, shapes=partial(_shapes, L)
+        )
 
-    def step(params, state, z):
+    name = maker_name("lstm_depth_gated", layers=(L, 2), bias=(bias, True))
+    return Cell(name, init, initial_state, check, _rule(L), "Yao 2015")
+
+
+def _shapes(L, H):
+    return {
+        "W": ("[L, H, 4·H]", (L, H, 4 * H)),
+        "p": ("[L, 3·H]", (L, 3 * H)),
+        "U_above": ("[L−1, H, 5·H]", (L - 1, H, 5 * H)),
+        "b_above": ("[L−1, 5·H]", (L - 1, 5 * H)),
+        "p_above": ("[L−1, 2·H]", (L - 1, 2 * H)),
+    }
+
+
+@cache
+def _rule(L):
+    def step(consts, state, z):
+        params = consts.params
         hs_prev, cs_prev, layers = _by_layer(state, L), blocks(state.c, L), []
         for l in range(L):
             hW = jnp.dot(hs_prev[l], params["W"][l])
@@ -135,51 +145,45 @@ def _lstm_depth_gated_cell(L, bias):
         state = _state([layer.h for layer in layers], [layer.c for layer in layers])
         return state, (*layers[:-1], layers[-1]._replace(h_prev=None))
 
-    def way_back(params):
-        return params | {"WT": transposed(params["W"]), "U_aboveT": transposed(params["U_above"])}
+    def prepare_backward(consts):
+        W, U_above = consts.params["W"], consts.params["U_above"]
+        return with_params(consts, WT=transposed(W), U_aboveT=transposed(U_above))
 
-    def step_vjp(way_back, kept, dstate):
+    def step_vjp(weights, residuals, dstate):
+        params = weights.params
         dhs, dcs, deltas = _by_layer(dstate, L), blocks(dstate.c, L), [None] * L
         for l in reversed(range(L)):
-            below = kept.saved[l - 1] if l > 0 else None
-            deltas[l], dcs[l], dc_below = _layer_vjp(way_back, l, kept.saved[l], below, dhs[l], dcs[l])
-            dhs[l] = jnp.dot(deltas[l][..., : way_back["WT"].shape[1]], way_back["WT"][l])
+            below = residuals.saved[l - 1] if l > 0 else None
+            deltas[l], dcs[l], dc_below = _layer_vjp(params, l, residuals.saved[l], below, dhs[l], dcs[l])
+            dhs[l] = jnp.dot(deltas[l][..., : params["WT"].shape[1]], params["WT"][l])
             if l > 0:
                 dcs[l - 1] = dcs[l - 1] + dc_below
-                dhs[l - 1] = dhs[l - 1] + jnp.dot(deltas[l], way_back["U_aboveT"][l - 1])
+                dhs[l - 1] = dhs[l - 1] + jnp.dot(deltas[l], params["U_aboveT"][l - 1])
         return _state(dhs, dcs), tuple(deltas)
 
-    def weight_vjp(params, kept, deltas):
-        dparams = {name: [] for name in shapes(1)}
-        for l, (layer, delta) in enumerate(zip(kept.saved, deltas, strict=True)):
+    def weight_vjp(consts, residuals, deltas):
+        params = consts.params
+        dparams = {name: [] for name in _shapes(L, 1)}
+        for l, (layer, delta) in enumerate(zip(residuals.saved, deltas, strict=True)):
             H = layer.c.shape[-1]
             delta_i, delta_f, _, delta_o, *delta_d = blocks(delta, delta.shape[-1] // H)
-            h_prev = kept.h_prev if layer.h_prev is None else layer.h_prev
+            h_prev = residuals.h_prev if layer.h_prev is None else layer.h_prev
             dparams["W"].append(weight_gradient(h_prev, delta[..., : 4 * H]))
             seen = delta_i * layer.c_prev, delta_f * layer.c_prev, delta_o * layer.c
             dparams["p"].append(bias_gradient(join(*seen)))
             for d in delta_d:
-                below = kept.saved[l - 1]
+                below = residuals.saved[l - 1]
                 dparams["U_above"].append(weight_gradient(below.h, delta))
                 dparams["b_above"].append(bias_gradient(delta))
                 dparams["p_above"].append(bias_gradient(join(d * layer.c_prev, d * below.c)))
         stacks = {name: jnp.stack(arrays) for name, arrays in dparams.items() if name in params and arrays}
         none = {name: jnp.zeros_like(params[name]) for name in dparams.keys() & params.keys() - stacks.keys()}
-        return stacks | none | bias_vjp(params, deltas[0])
+        return Consts(stacks | none | bias_vjp(params, deltas[0]))
 
-    return Cell(
-        name=maker_name("lstm_depth_gated", layers=(L, 2), bias=(bias, True)),
-        init=init,
-        initial_state=initial_state,
-        check=check,
-        project=project,
-        project_vjp=lambda params, xs, deltas: project_vjp(params, xs, deltas[0]),
-        step=step,
-        way_back=way_back,
-        step_vjp=step_vjp,
-        weight_vjp=weight_vjp,
-        reference="Yao 2015",
-    )
+    def project_lowest_vjp(consts, xs, deltas):
+        return project_vjp(consts, xs, deltas[0])
+
+    return Rule(project, project_lowest_vjp, step, prepare_backward, step_vjp, weight_vjp)
 
 
 def _layer(params, l, z, hW, h_prev, c_prev, below):

@@ -23,9 +23,10 @@ import jax
 import jax.numpy as jnp
 
 from jbptt import checks
-from jbptt.cells.cell import (
-    Cell,
-    Params,
+from jbptt.cells.gated import gated_init
+from jbptt.cells.lstm import forgetting_little
+from jbptt.cells.lstm_pair import LSTMState
+from jbptt.cells.pieces import (
     bias_vjp,
     biased,
     blocks,
@@ -36,11 +37,10 @@ from jbptt.cells.cell import (
     project,
     project_vjp,
     scaled,
+    with_params,
 )
-from jbptt.cells.gated import gated_init
-from jbptt.cells.lstm import forgetting_little
-from jbptt.cells.lstm_pair import LSTMState
 from jbptt.cells.products import transposed
+from jbptt.cells.rule import Cell, Consts, Params, Rule
 from jbptt.feedforward.activations import sigmoid, tanh
 from jbptt.feedforward.layer import bias_gradient, weight_gradient
 from jbptt.feedforward.normalisation import normalise, normalise_vjp
@@ -89,20 +89,7 @@ def _lstm_layer_norm_cell(bias):
         params = plain_init(key, input_size, hidden_size, dtype)
         return params | {name: jnp.ones_like(params[name]) for name in GAINS}
 
-    return Cell(
-        name="lstm_layer_norm",
-        init=init,
-        initial_state=_initial_state,
-        check=_check,
-        project=_project,
-        project_vjp=_project_vjp,
-        step=_step,
-        way_back=_way_back,
-        step_vjp=_step_vjp,
-        weight_vjp=_weight_vjp,
-        reference="Ba 2016",
-        masks_h=True,
-    )
+    return Cell("lstm_layer_norm", init, _initial_state, _check, _RULE, "Ba 2016")
 
 
 def _initial_state(params, batch_shape):
@@ -118,18 +105,19 @@ def _check(params, x):
     check_params("lstm_layer_norm", params, x, gates=GATES, needed=needed, optional={"b"}, shapes=shapes)
 
 
-def _project(params, xs):
-    return scaled(params["gU"], normalise(project(params, xs))[0])
+def _project(consts, xs):
+    return scaled(consts.params["gU"], normalise(project(consts, xs))[0])
 
 
-def _project_vjp(params, xs, deltas):
-    y, s = normalise(project(params, xs))  # formed again: kept, it would be one more [T, B, 4·H]
-    dparams, dxs = project_vjp(params, xs, normalise_vjp(y, s, scaled(params["gU"], deltas.z)))
-    return dparams | {"gU": bias_gradient(deltas.z * y)}, dxs
+def _project_vjp(consts, xs, deltas):
+    y, s = normalise(project(consts, xs))  # formed again: kept, it would be one more [T, B, 4·H]
+    (dparams, *_), dxs = project_vjp(consts, xs, normalise_vjp(y, s, scaled(consts.params["gU"], deltas.z)))
+    return Consts(dparams | {"gU": bias_gradient(deltas.z * y)}), dxs
 
 
-def _step(params, state, z):
-    hW = normalise(jnp.dot(masked(params, state.h), params["W"]))
+def _step(consts, state, z):
+    params = consts.params
+    hW = normalise(jnp.dot(masked(consts, state.h), params["W"]))
     z = biased(params, z, hW[0].shape) + scaled(params["gW"], hW[0])
     zi, zf, zg, zo = blocks(z, GATES)
     i, f, g, o = sigmoid(zi), sigmoid(zf), tanh(zg), sigmoid(zo)
@@ -139,35 +127,39 @@ def _step(params, state, z):
     return LSTMState(o * tanh_m, c), NormSaved(i, f, g, o, state.c, tanh_m, hW, c_normal)
 
 
-def _way_back(params):
-    return params | {"WT": transposed(params["W"])}
+def _prepare_backward(consts):
+    return with_params(consts, WT=transposed(consts.params["W"]))
 
 
-def _step_vjp(way_back, kept, dstate):
-    i, f, g, o, c_prev, tanh_m, _, c_normal = kept.saved
+def _step_vjp(weights, residuals, dstate):
+    i, f, g, o, c_prev, tanh_m, _, c_normal = residuals.saved
     dh, dc = dstate
     delta_m = dh * o * tanh.prime(tanh_m)
-    dc = dc + normalise_vjp(*c_normal, scaled(way_back["gc"], delta_m))
+    dc = dc + normalise_vjp(*c_normal, scaled(weights.params["gc"], delta_m))
     delta_i = dc * g * sigmoid.prime(i)
     delta_f = dc * c_prev * sigmoid.prime(f)
     delta_g = dc * i * tanh.prime(g)
     delta_o = dh * tanh_m * sigmoid.prime(o)
     delta = join(delta_i, delta_f, delta_g, delta_o)
-    dh = masked(way_back, jnp.dot(_recurrent_delta(way_back, kept, delta), way_back["WT"]))
+    dh = masked(weights, jnp.dot(_recurrent_delta(weights, residuals, delta), weights.params["WT"]))
     return LSTMState(dh, dc * f), NormDelta(delta, delta_m)
 
 
-def _recurrent_delta(params, kept, delta):
-    return normalise_vjp(*kept.saved.hW, scaled(params["gW"], delta))
+def _recurrent_delta(consts, residuals, delta):
+    return normalise_vjp(*residuals.saved.hW, scaled(consts.params["gW"], delta))
 
 
-def _weight_vjp(params, kept, deltas):
-    return {
-        "W": weight_gradient(masked(params, kept.h_prev), _recurrent_delta(params, kept, deltas.z)),
-        "gW": bias_gradient(deltas.z * kept.saved.hW[0]),
-        "gc": bias_gradient(deltas.m * kept.saved.c[0]),
+def _weight_vjp(consts, residuals, deltas):
+    h_seen = masked(consts, residuals.h_prev)
+    dparams = {
+        "W": weight_gradient(h_seen, _recurrent_delta(consts, residuals, deltas.z)),
+        "gW": bias_gradient(deltas.z * residuals.saved.hW[0]),
+        "gc": bias_gradient(deltas.m * residuals.saved.c[0]),
         "bc": bias_gradient(deltas.m),
-    } | bias_vjp(params, deltas.z)
+    }
+    return Consts(dparams | bias_vjp(consts.params, deltas.z))
 
+
+_RULE = Rule(_project, _project_vjp, _step, _prepare_backward, _step_vjp, _weight_vjp, reads=frozenset({"h_mask"}))
 
 lstm_layer_norm = lstm_layer_norm_cell()

@@ -3,12 +3,13 @@
 B batch (any number of batch axes), H units, G blocks of U, W and b.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jbptt.cells.cell import blocks, join, scaled
+from jbptt.cells.pieces import blocks, join, scaled
 from jbptt.feedforward.activations import identity, sigmoid, tanh
 from jbptt.feedforward.layer import bias_gradient, weight_gradient
 
@@ -59,6 +60,7 @@ class LSTMSaved(NamedTuple):
     gates_prev: jax.Array | None
 
 
+@cache
 def lstm_pair(form: Form):
     """(pointwise, pointwise_vjp, pointwise_weight_vjp) of this form, for `gated_cell`. (With gate recurrence they hold
     a product, and `pointwise_vjp` takes Rᵀ as "RT".)"""
@@ -92,8 +94,8 @@ def lstm_pair(form: Form):
         saved = LSTMSaved(i, f, g, o, c_prev, activated_c, gates_prev)
         return LSTMGatesState(h, c, i, f, o) if form.gate_recurrence else LSTMState(h, c), saved
 
-    def pointwise_vjp(params, kept, dstate):
-        i, f, g, o, c_prev, activated_c, _ = kept.saved
+    def pointwise_vjp(params, residuals, dstate):
+        i, f, g, o, c_prev, activated_c, _ = residuals.saved
         dh, dc, *dgates = dstate
         di, df, do = dgates or (0, 0, 0)  # from the gates of the next step
         dc = dc + _times(o, dh) * output_activation.prime(activated_c)
@@ -115,8 +117,8 @@ def lstm_pair(form: Form):
             return LSTMGatesState(None, dc, *dgates), dz
         return LSTMState(None, dc), dz
 
-    def pointwise_weight_vjp(params, kept, deltas):
-        i, f, g, _, c_prev, _, gates_prev = kept.saved
+    def pointwise_weight_vjp(params, residuals, deltas):
+        i, f, g, _, c_prev, _, gates_prev = residuals.saved
         delta, dparams = named(deltas), {}
         if form.peepholes:
             c = _times(f, c_prev) + _times(i, g)  # formed again: kept, it would be one more [T, B, H]

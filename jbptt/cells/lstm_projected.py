@@ -17,11 +17,12 @@ import jax
 import jax.numpy as jnp
 
 from jbptt import checks
-from jbptt.cells.cell import Cell, Params, bias_vjp, biased, check_init, check_params, masked, project, project_vjp
 from jbptt.cells.gated import gated_init
 from jbptt.cells.lstm import forgetting_little
 from jbptt.cells.lstm_pair import Form, LSTMState, lstm_pair
+from jbptt.cells.pieces import bias_vjp, biased, check_init, check_params, masked, project, project_vjp, with_params
 from jbptt.cells.products import drawn, transposed
+from jbptt.cells.rule import Cell, Consts, Params, Rule
 from jbptt.feedforward.layer import weight_gradient
 
 GATES = 4
@@ -61,20 +62,7 @@ def _lstm_projected_cell(proj_size, bias):
             "R": drawn(jax.nn.initializers.orthogonal(), key_R, 1, (hidden_size, P), dtype),
         }
 
-    return Cell(
-        name="lstm_projected",
-        init=init,
-        initial_state=_initial_state,
-        check=_check,
-        project=project,
-        project_vjp=lambda params, xs, deltas: project_vjp(params, xs, deltas.z),
-        step=_step,
-        way_back=_way_back,
-        step_vjp=_step_vjp,
-        weight_vjp=_weight_vjp,
-        reference="Sak 2014",
-        masks_h=True,
-    )
+    return Cell("lstm_projected", init, _initial_state, _check, _RULE, "Sak 2014")
 
 
 def _initial_state(params, batch_shape):
@@ -92,26 +80,34 @@ def _check(params, x):
     check_params("lstm_projected", params, x, gates=GATES, needed={"U", "W", "R"}, optional={"b"}, shapes=shapes)
 
 
-def _step(params, state, z):
-    hW = jnp.dot(masked(params, state.h), params["W"])
+def _project_vjp(consts, xs, deltas):
+    return project_vjp(consts, xs, deltas.z)
+
+
+def _step(consts, state, z):
+    params = consts.params
+    hW = jnp.dot(masked(consts, state.h), params["W"])
     (y, c), saved = _pointwise(params, biased(params, z, hW.shape), hW, state)
     return LSTMState(jnp.dot(y, params["R"]), c), saved
 
 
-def _way_back(params):
-    return params | {name + "T": transposed(params[name]) for name in "WR"}
+def _prepare_backward(consts):
+    return with_params(consts, **{name + "T": transposed(consts.params[name]) for name in "WR"})
 
 
-def _step_vjp(way_back, kept, dstate):
-    dy = jnp.dot(dstate.h, way_back["RT"])
-    before, delta = _pointwise_vjp({}, kept, dstate._replace(h=dy))
-    return before._replace(h=masked(way_back, jnp.dot(delta, way_back["WT"]))), ProjectedDelta(delta, dstate.h)
+def _step_vjp(weights, residuals, dstate):
+    dy = jnp.dot(dstate.h, weights.params["RT"])
+    before, delta = _pointwise_vjp({}, residuals, dstate._replace(h=dy))
+    dh = masked(weights, jnp.dot(delta, weights.params["WT"]))
+    return before._replace(h=dh), ProjectedDelta(delta, dstate.h)
 
 
-def _weight_vjp(params, kept, deltas):
-    y = kept.saved.o * kept.saved.activated_c
-    dparams = {"W": weight_gradient(masked(params, kept.h_prev), deltas.z), "R": weight_gradient(y, deltas.h)}
-    return dparams | bias_vjp(params, deltas.z)
+def _weight_vjp(consts, residuals, deltas):
+    y = residuals.saved.o * residuals.saved.activated_c
+    dW = weight_gradient(masked(consts, residuals.h_prev), deltas.z)
+    return Consts({"W": dW, "R": weight_gradient(y, deltas.h)} | bias_vjp(consts.params, deltas.z))
 
+
+_RULE = Rule(project, _project_vjp, _step, _prepare_backward, _step_vjp, _weight_vjp, reads=frozenset({"h_mask"}))
 
 lstm_projected = lstm_projected_cell()

@@ -25,9 +25,10 @@ from jbptt.cells.attending import (
     inner_init,
     plus,
 )
-from jbptt.cells.attention import ADDITIVE, DOT, attend, attend_vjp
-from jbptt.cells.cell import Cell, Kept, Params, State
+from jbptt.cells.attention import ADDITIVE, DOT, Score, attend, attend_vjp
+from jbptt.cells.pieces import with_params
 from jbptt.cells.products import transposed
+from jbptt.cells.rule import Cell, Consts, Params, Rule, State, StepResiduals
 from jbptt.feedforward.activations import tanh
 from jbptt.feedforward.layer import weight_gradient
 
@@ -68,7 +69,7 @@ def luong_cell(
     - `memory_size`, `attention_size`: M, and for "concat" A, that `init` makes; H if not given.
 
     Parameters: the inner cell's, "Uc" [H, G·H], "Wc" [M, H], "Ws" [H, H]; "Wq" [H, M] for "general"; "Wq" [H, A], "v"
-    [A] and "Wk" [M, A], which `with_memory` turns into "keys", for "concat". State: h̃, and the inner cell's.
+    [A] and "Wk" [M, A], with which `with_memory` makes keys, for "concat". State: h̃, and the inner cell's.
     """
     check_made_of(inner, memory_size, attention_size)
     if score not in SCORES:
@@ -78,7 +79,6 @@ def luong_cell(
 
 @cache
 def _luong_cell(inner, score_name, memory_size, attention_size):
-    score = SCORES[score_name]
     needed = {"dot": set(), "general": {"Wq"}, "concat": {"Wq", "v"}}[score_name] | {"Uc", "Wc", "Ws"}
 
     def init(key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:
@@ -97,53 +97,58 @@ def _luong_cell(inner, score_name, memory_size, attention_size):
         state = inner.initial_state(params, batch_shape)
         return LuongState(jnp.zeros_like(state.h), state)
 
-    def query(params, s):
-        return jnp.dot(s, params["Wq"]) if "Wq" in params else s
-
-    def step(params, state, z):
-        z = plus(z, jnp.dot(state.h, params["Uc"]))
-        after, saved = inner.step(params, state.inner, z)
-        q = query(params, after.h)
-        c, alpha = attend(score, params, q)
-        h = tanh(jnp.dot(c, params["Wc"]) + jnp.dot(after.h, params["Ws"]))
-        return LuongState(h, after), LuongSaved(saved, state.inner.h, after.h, Attended(q, alpha, c))
-
-    def way_back(params):
-        weights = {name + "T": transposed(params[name]) for name in ("Uc", "Wc", "Ws", "Wq") if name in params}
-        return params | inner.way_back(params) | weights
-
-    def step_vjp(way_back, kept, dstate):
-        saved, s_prev, s, (q, alpha, _) = kept.saved
-        delta_h = dstate.h * tanh.prime(kept.h)
-        dc = jnp.dot(delta_h, way_back["WcT"])
-        dq, de = attend_vjp(score, way_back, q, alpha, dc)
-        ds = jnp.dot(delta_h, way_back["WsT"]) + (jnp.dot(dq, way_back["WqT"]) if "WqT" in way_back else dq)
-        dinner = dstate.inner._replace(h=dstate.inner.h + ds)
-        dinner, delta = inner.step_vjp(way_back, Kept(s_prev, s, saved), dinner)
-        dh = jnp.dot(at_z(delta), way_back["UcT"])
-        return LuongState(dh, dinner), LuongDelta(delta, AttendedDelta(dq, de, dc), delta_h)
-
-    def weight_vjp(params, kept, deltas):
-        saved, s_prev, s, attended = kept.saved
-        return {
-            **inner.weight_vjp(params, Kept(s_prev, s, saved), deltas.inner),
-            **attention_weight_vjp(score, params, attended, deltas.attended, s),
-            "Uc": weight_gradient(kept.h_prev, at_z(deltas.inner)),
-            "Wc": weight_gradient(attended.c, deltas.h),
-            "Ws": weight_gradient(s, deltas.h),
-        }
-
     return inner._replace(
         name=f"luong_cell({inner.name}, score={score_name!r})",
         init=init,
         initial_state=initial_state,
         check=lambda params, x: check_attending(inner, params, x, needed),
-        project_vjp=lambda params, xs, deltas: inner.project_vjp(params, xs, deltas.inner),
-        step=step,
-        way_back=way_back,
-        step_vjp=step_vjp,
-        weight_vjp=weight_vjp,
+        rule=_luong_rule(inner.rule, SCORES[score_name]),
         reference="Luong 2015",
-        attends=True,
-        kernel=None,
     )
+
+
+@cache
+def _luong_rule(inner: Rule, score: Score) -> Rule:
+    def query(params, s):
+        return jnp.dot(s, params["Wq"]) if "Wq" in params else s
+
+    def step(consts, state, z):
+        params = consts.params
+        after, saved = inner.step(consts, state.inner, plus(z, jnp.dot(state.h, params["Uc"])))
+        q = query(params, after.h)
+        c, alpha = attend(score, consts, q)
+        h = tanh(jnp.dot(c, params["Wc"]) + jnp.dot(after.h, params["Ws"]))
+        return LuongState(h, after), LuongSaved(saved, state.inner.h, after.h, Attended(q, alpha, c))
+
+    def prepare_backward(consts):
+        names = [name for name in ("Uc", "Wc", "Ws", "Wq") if name in consts.params]
+        own = {name + "T": transposed(consts.params[name]) for name in names}
+        return with_params(inner.prepare_backward(consts), **own)
+
+    def step_vjp(weights, residuals, dstate):
+        (saved, s_prev, s, (q, alpha, _)), params = residuals.saved, weights.params
+        delta_h = dstate.h * tanh.prime(residuals.h)
+        dc = jnp.dot(delta_h, params["WcT"])
+        dq, de = attend_vjp(score, weights, q, alpha, dc)
+        ds = jnp.dot(delta_h, params["WsT"]) + (jnp.dot(dq, params["WqT"]) if "WqT" in params else dq)
+        dinner = dstate.inner._replace(h=dstate.inner.h + ds)
+        dinner, delta = inner.step_vjp(weights, StepResiduals(s_prev, s, saved), dinner)
+        dh = jnp.dot(at_z(delta), params["UcT"])
+        return LuongState(dh, dinner), LuongDelta(delta, AttendedDelta(dq, de, dc), delta_h)
+
+    def weight_vjp(consts, residuals, deltas):
+        saved, s_prev, s, attended = residuals.saved
+        dinner = inner.weight_vjp(consts, StepResiduals(s_prev, s, saved), deltas.inner)
+        dparams, dmemory = attention_weight_vjp(score, consts, attended, deltas.attended, s)
+        dparams |= {
+            "Uc": weight_gradient(residuals.h_prev, at_z(deltas.inner)),
+            "Wc": weight_gradient(attended.c, deltas.h),
+            "Ws": weight_gradient(s, deltas.h),
+        }
+        return Consts(dinner.params | dparams, dmemory)
+
+    def project_vjp(consts, xs, deltas):
+        return inner.project_vjp(consts, xs, deltas.inner)
+
+    reads = inner.reads | {"memory"}
+    return Rule(inner.project, project_vjp, step, prepare_backward, step_vjp, weight_vjp, reads)

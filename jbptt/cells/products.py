@@ -6,7 +6,6 @@
 B batch (any number of batch axes), H units, G gates, D = H / heads units of a head.
 """
 
-import math
 from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
@@ -15,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jbptt import checks
+from jbptt import _jax, checks
 from jbptt.feedforward.layer import accumulator, weight_gradient
 
 
@@ -96,22 +95,25 @@ def _block_diagonal(heads):
 
     def gradient(h_prev, delta):
         D = h_prev.shape[-1] // heads
-        h_prev, delta = _rows(_split(h_prev, heads)), _rows(_gates_of_heads(delta, heads, D))
-        sums = lax.dot_general(h_prev, delta, (((0,), (0,)), ((1,), (1,))), preferred_element_type=accumulator(delta))
+        h_prev, delta = _split(h_prev, heads), _gates_of_heads(delta, heads, D)
+        rows, head = tuple(range(h_prev.ndim - 2)), (h_prev.ndim - 2,)
+        sums = lax.dot_general(
+            h_prev,
+            delta,
+            ((rows, rows), (head, head)),
+            preferred_element_type=accumulator(delta),
+            out_sharding=_jax.contracted_sharding(h_prev, delta, heads=1),
+        )
         return sums.astype(delta.dtype)  # [heads, D, G·D]
 
     return Product(shape, init, times, transposed, back, gradient)
 
 
-def _rows(array):  # [..., heads, J] -> [T·B, heads, J]
-    *batch, heads, J = array.shape
-    return array.reshape(math.prod(batch), heads, J)
-
-
 def _by_head(array, W):
     """[..., heads, J] with W [heads, J, K] -> [..., heads, K]."""
-    products = lax.dot_general(_rows(array), W, (((2,), (1,)), ((1,), (0,))))  # [heads, B, K]
-    return jnp.moveaxis(products, 0, 1).reshape(*array.shape[:-1], W.shape[-1])
+    head, J = array.ndim - 2, array.ndim - 1
+    products = lax.dot_general(array, W, (((J,), (1,)), ((head,), (0,))))  # [heads, ..., K]
+    return jnp.moveaxis(products, 0, -2)
 
 
 def _split(h, heads):  # [..., H] -> [..., heads, D]

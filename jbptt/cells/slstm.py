@@ -25,10 +25,11 @@ import jax
 import jax.numpy as jnp
 
 from jbptt import checks
-from jbptt.cells.cell import Cell, blocks, join, maker_name
 from jbptt.cells.gated import gated_cell, gated_init
 from jbptt.cells.lstm import forgetting_little
+from jbptt.cells.pieces import blocks, join, maker_name
 from jbptt.cells.products import block_diagonal
+from jbptt.cells.rule import Cell
 from jbptt.feedforward.activations import sigmoid, tanh
 
 
@@ -103,8 +104,8 @@ def _slstm_cell(name, product, exponential_forget, bias):
     )
 
 
-def _pointwise_vjp(params, kept, dstate):
-    i, f, g, o, a_prime, m_is_a, c_prev, n_prev, n, y = kept.saved
+def _pointwise_vjp(params, residuals, dstate):
+    i, f, g, o, a_prime, m_is_a, c_prev, n_prev, n, y = residuals.saved
     dh, dc, dn, dm = dstate
     delta_o = dh * y * sigmoid.prime(o)
     dy_over_n = dh * o / n

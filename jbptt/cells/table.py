@@ -1,6 +1,5 @@
 """Every cell, by the name that tables, tests and the command line use."""
 
-from jbptt.cells.cell import Cell
 from jbptt.cells.clockwork import clockwork
 from jbptt.cells.elman import irnn, rnn, rnn_cell
 from jbptt.cells.gru import gru, gru_cell
@@ -10,6 +9,7 @@ from jbptt.cells.lstm import LSTM_VARIANTS, lstm, lstm_cell
 from jbptt.cells.lstm_depth_gated import lstm_depth_gated
 from jbptt.cells.lstm_layer_norm import lstm_layer_norm
 from jbptt.cells.lstm_projected import lstm_projected
+from jbptt.cells.rule import Cell
 from jbptt.cells.slstm import slstm
 from jbptt.feedforward.activations import relu, sigmoid
 

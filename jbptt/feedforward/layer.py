@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jbptt import checks
-from jbptt.hand_derived import HandDerived
+from jbptt import _jax, checks
+from jbptt.autodiff import HandDerived, Vjp
 
 Params = dict[str, jax.Array]
 
 
-def dense(params: Params, x: jax.Array, *, vjp: str = "manual") -> jax.Array:
+def dense(params: Params, x: jax.Array, *, vjp: Vjp = "manual") -> jax.Array:
     """z = x w + b.
 
     - `params`: {"w" [I, O], "b" [O]}; without "b" there is no bias.
@@ -26,7 +26,7 @@ def dense(params: Params, x: jax.Array, *, vjp: str = "manual") -> jax.Array:
     """
     x = checks.floating("x", x, "cast it, or one-hot encode indices with jax.nn.one_hot")
     check_layer(params, "params", x, "x")
-    return _twins(params, x, vjp=vjp)
+    return _dense_by(dict(params), x, vjp=vjp)
 
 
 def affine(params: Params, x: jax.Array) -> jax.Array:
@@ -51,20 +51,27 @@ def times_transposed(delta: jax.Array, w: jax.Array) -> jax.Array:
 def weight_gradient(a: jax.Array, delta: jax.Array) -> jax.Array:
     """∂C/∂w = Σ δ aᵀ over every leading axis (all T·B rows): one product. a [..., I], δ [..., O] -> [I, O].
 
-    Sums in float32 at least, whatever the dtype.
+    Sums in float32 at least, whatever the dtype. No reshape to [T·B, ·] comes before it: XLA could not partition that
+    where the batch is sharded, and would gather it.
     """
-    a = a.reshape(-1, a.shape[-1])  # [T·B, I]
-    delta = delta.reshape(-1, delta.shape[-1])  # [T·B, O]
-    dw = lax.dot_general(a, delta, (((0,), (0,)), ((), ())), preferred_element_type=accumulator(delta))  # aᵀ δ
+    rows = tuple(range(a.ndim - 1))
+    dw = lax.dot_general(  # aᵀ δ
+        a,
+        delta,
+        ((rows, rows), ((), ())),
+        preferred_element_type=accumulator(delta),
+        out_sharding=_jax.contracted_sharding(a, delta),
+    )
     return dw.astype(delta.dtype)
 
 
 def bias_gradient(delta: jax.Array) -> jax.Array:
     """∂C/∂b = Σ δ over every leading axis. δ [..., O] -> [O]. Sums in float32 at least."""
-    return jnp.sum(delta.reshape(-1, delta.shape[-1]), axis=0, dtype=accumulator(delta)).astype(delta.dtype)
+    return jnp.sum(delta, axis=tuple(range(delta.ndim - 1)), dtype=accumulator(delta)).astype(delta.dtype)
 
 
-def accumulator(array):
+def accumulator(array: jax.Array) -> jax.typing.DTypeLike:
+    """The dtype in which entries of `array` are summed."""
     return jnp.float32 if array.dtype.itemsize < 4 else array.dtype
 
 
@@ -89,17 +96,12 @@ def check_layer(params: Params, params_name: str, x: jax.Array, x_name: str, w: 
         checks.same_dtype(b_name, bias, w_name, weight)
 
 
-def _dense(params, x):
-    return affine(params, x)
+def _forward_residuals(params, x):
+    return affine(params, x), None
 
 
-def _dense_fwd(params, x):
-    return affine(params, x), (params, x)
+def _backward(residuals, delta):
+    return affine_vjp(*residuals.args, delta)
 
 
-def _dense_bwd(residuals, delta):
-    params, x = residuals
-    return affine_vjp(params, x, delta)
-
-
-_twins = HandDerived(_dense, _dense_fwd, _dense_bwd)
+_dense_by = HandDerived(affine, _forward_residuals, _backward)

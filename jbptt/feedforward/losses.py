@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jbptt import checks
-from jbptt.hand_derived import HandDerived
+from jbptt import _jax, checks
+from jbptt.autodiff import HandDerived, Vjp
 
 Reduction = Literal["mean", "sum"]
 
@@ -42,7 +42,7 @@ def mse(
     weights: jax.Array | None = None,
     *,
     reduction: Reduction = "mean",
-    vjp: str = "manual",
+    vjp: Vjp = "manual",
 ) -> jax.Array:
     """Half the squared error, C = ½ (y − t)², one cost an element.
 
@@ -74,7 +74,7 @@ def binary_cross_entropy(
     weights: jax.Array | None = None,
     *,
     reduction: Reduction = "mean",
-    vjp: str = "manual",
+    vjp: Vjp = "manual",
 ) -> jax.Array:
     """Cross entropy of y = σ(z), C = −t log y − (1 − t) log(1 − y), one cost an element.
 
@@ -103,7 +103,7 @@ def softmax_cross_entropy(
     weights: jax.Array | None = None,
     *,
     reduction: Reduction = "mean",
-    vjp: str = "manual",
+    vjp: Vjp = "manual",
 ) -> jax.Array:
     """Cross entropy of y = softmax(z), C = −Σ_k t_k log y_k, one cost a row.
 
@@ -161,7 +161,7 @@ def _one_for_a_class(z, classes):
 def _weighted(cost, reduction, y, t, weights, vjp):
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
-    return _twins(cost, reduction, y, t, weights, vjp=vjp)
+    return _loss_by(cost, reduction, y, t, weights, vjp=vjp)
 
 
 def _existing(weights, array):
@@ -180,12 +180,12 @@ def _loss(cost, reduction, y, t, weights):
     return jnp.sum(weights * costs) / _normaliser(reduction, weights)
 
 
-def _loss_fwd(cost, reduction, y, t, weights):
-    return _loss(cost, reduction, y, t, weights), (y, t, weights)
+def _forward_residuals(cost, reduction, y, t, weights):
+    return _loss(cost, reduction, y, t, weights), None
 
 
-def _loss_bwd(cost, reduction, residuals, dloss):
-    y, t, weights = residuals
+def _backward(cost, reduction, residuals, dloss):
+    y, t, weights = residuals.args
     y, t, normaliser = _existing(weights, y), _existing(weights, t), _normaliser(reduction, weights)
     dy, dt = cost.vjp(y, t, dloss * weights / normaliser)
     costs = cost.f(y, t)
@@ -196,7 +196,7 @@ def _loss_bwd(cost, reduction, residuals, dloss):
     return dy, dt, dloss * (costs - baseline) / normaliser  # ∂(Σ w C / Σ w)/∂w = (C − loss) / Σ w
 
 
-_twins = HandDerived(_loss, _loss_fwd, _loss_bwd, static=2)
+_loss_by = HandDerived(_loss, _forward_residuals, _backward, static=2)
 
 
 def _like_outputs(targets, outputs, outputs_name):
@@ -222,6 +222,10 @@ def _check_classes(classes, weights, number):
 
 
 def _weights(weights, shape, outputs):
+    return _jax.resharded(_broadcast_weights(weights, shape, outputs), outputs, range(len(shape)))
+
+
+def _broadcast_weights(weights, shape, outputs):
     if weights is None:
         return jnp.ones(shape, outputs.dtype)
     weights = checks.array("weights", weights)

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from jbptt import checks
+from jbptt.autodiff import HandDerived, Vjp
 from jbptt.feedforward.activations import Activation, check_activation, tanh
 from jbptt.feedforward.layer import Params, affine, affine_vjp, check_layer
-from jbptt.hand_derived import HandDerived
 
 _glorot = jax.nn.initializers.glorot_uniform()
 
@@ -44,7 +44,7 @@ def mlp(
     *,
     activation: Activation = tanh,
     output_activation: Activation | None = None,
-    vjp: str = "manual",
+    vjp: Vjp = "manual",
 ) -> jax.Array:
     """A multilayer perceptron of any number of layers.
 
@@ -67,7 +67,7 @@ def mlp(
     last = activation if output_activation is None else output_activation
     check_activation("activation", activation)
     check_activation("output_activation", last)
-    return _twins((*[activation] * (len(params) - 1), last), tuple(params), x, vjp=vjp)
+    return _mlp_by((*[activation] * (len(params) - 1), last), tuple(map(dict, params)), x, vjp=vjp)
 
 
 def _mlp(activations, params, x):
@@ -77,22 +77,23 @@ def _mlp(activations, params, x):
     return a
 
 
-def _mlp_fwd(activations, params, x):
-    a, residuals = x, []
+def _forward_residuals(activations, params, x):
+    a, saved = x, []
     for layer, f in zip(params, activations, strict=True):
         a_in, z = a, affine(layer, a)
         a = f(z)
-        residuals.append((layer, a_in, f.kept(z, a)))
-    return a, residuals
+        saved.append((a_in, f.kept(z, a)))
+    return a, saved
 
 
-def _mlp_bwd(activations, residuals, dy):
+def _backward(activations, residuals, dy):
+    (params, _), _, saved = residuals
     da, dparams = dy, []
-    for f, (layer, a_in, kept) in zip(reversed(activations), reversed(residuals), strict=True):
+    for f, layer, (a_in, kept) in zip(reversed(activations), reversed(params), reversed(saved), strict=True):
         delta = da * f.prime(kept)  # δˡ = (wˡ⁺¹)ᵀ δˡ⁺¹ ⊙ f′(zˡ)
         dlayer, da = affine_vjp(layer, a_in, delta)
         dparams.append(dlayer)
     return tuple(reversed(dparams)), da
 
 
-_twins = HandDerived(_mlp, _mlp_fwd, _mlp_bwd, static=1)
+_mlp_by = HandDerived(_mlp, _forward_residuals, _backward, static=1)

@@ -5,17 +5,21 @@ T steps at most, B batch, W beams, V tokens.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.tree_util import Partial
 
 from jbptt import checks
-from jbptt.recurrence.regularisation import check_key
 
 Next = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
-"""next(state, tokens [...]) -> (state, logits [..., V]): one step; the state's leaves have the tokens' batch axes."""
+"""next(state, tokens [...]) -> (state, logits [..., V]): one step; the state's leaves have the tokens' batch axes.
+
+Outside `jax.jit` decoding is compiled once for each such function; one that closes over arrays that change is better a
+`jax.tree_util.Partial` of them, as `decoder_of` makes it: its arrays are arguments."""
 
 
 class Decoded(NamedTuple):
@@ -40,7 +44,11 @@ def greedy(next: Next, state: Any, start: jax.Array, *, end: int, steps: int) ->
     Raises ValueError for steps below 1, TypeError for tokens that are no integers.
     """
     start = _checked(start, steps)
-    return _one_by_one(next, state, start, end, jnp.arange(steps), lambda _, logits: jnp.argmax(logits, axis=-1))
+    return _one_by_one(_as_partial(next), state, start, jnp.arange(steps), Partial(_likeliest), end)
+
+
+def _likeliest(_, logits):
+    return jnp.argmax(logits, axis=-1)
 
 
 def sampled(
@@ -51,15 +59,17 @@ def sampled(
     Others as in `greedy`."""
 
     start = _checked(start, steps)
-    check_key(key)
-
-    def choose(key, logits):
-        return jax.random.categorical(key, logits / jnp.asarray(temperature, logits.dtype))
-
-    return _one_by_one(next, state, start, end, jax.random.split(key, steps), choose)
+    checks.key("key", key)
+    keys, draw = jax.random.split(key, steps), Partial(_drawn, temperature)
+    return _one_by_one(_as_partial(next), state, start, keys, draw, end)
 
 
-def _one_by_one(next, state, start, end, each, choose):
+def _drawn(temperature, key, logits):
+    return jax.random.categorical(key, logits / jnp.asarray(temperature, logits.dtype))
+
+
+@partial(jax.jit, inline=True)
+def _one_by_one(next, state, start, each, choose, end):
     def step(carry, given):
         state, token, ended, score = carry
         state, logits = next(state, token)
@@ -88,6 +98,11 @@ def beam_search(
     start = _checked(start, steps)
     checks.size("width", width)
     checks.shape("start", start, "[B]", start.shape[:1] or (1,))
+    return _beam_search(steps, width, _as_partial(next), state, start, end, length_penalty)
+
+
+@partial(jax.jit, static_argnums=(0, 1), inline=True)
+def _beam_search(steps, width, next, state, start, end, length_penalty):
     B = start.shape[0]
     state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:, None], (B, width, *leaf.shape[1:])), state)
     token = jnp.broadcast_to(start[:, None], (B, width)).astype(jnp.int32)
@@ -120,6 +135,10 @@ def beam_search(
         return jnp.take_along_axis(array, jnp.broadcast_to(best, array.shape[:-1])[..., None], axis=-1)[..., 0]
 
     return Decoded(of_best(tokens), of_best(lengths), of_best(score))
+
+
+def _as_partial(next):
+    return next if isinstance(next, Partial) else Partial(next)
 
 
 def _checked(start, steps):

@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from jbptt import checks
-from jbptt.cells.cell import Cell, Params, State, features_of_h
-from jbptt.recurrence.regularisation import check_key, dropout_mask
-from jbptt.recurrence.unrolling import check_cell, checked_lengths, checked_resets, steps_within, unroll
+from jbptt.cells.pieces import features_of_h
+from jbptt.cells.rule import Cell, Params, State
+from jbptt.recurrence.options import checked_lengths, checked_resets, steps_within
+from jbptt.recurrence.regularisation import dropout_mask
+from jbptt.unrolling import check_cell, unroll
 
 
 class Bidirectional(NamedTuple):
@@ -57,7 +59,7 @@ def bidirectional(
         if value is not None and not (isinstance(value, (tuple, list)) and len(value) == 2):
             raise ValueError(f"{name} must be a pair, (forward's, backward's), got {type(value).__name__}")
     starts = (None, None) if state is None else state
-    check_key(key)
+    checks.key("key", key)
     keys = (None, None) if key is None else jax.random.split(key)
     forward = options | {"lengths": lengths, "key": keys[0]}
     backward = options | {"lengths": lengths, "key": keys[1], "reverse": True}
@@ -118,7 +120,7 @@ def stack(
         if value is not None and len(value) != len(layers):
             raise ValueError(f"{name} must be one for each of {len(layers)} layers, got {len(value)}")
     checks.rate("dropout", dropout)
-    check_key(key)
+    checks.key("key", key)
     states = [None] * len(layers) if states is None else states
     reset_states = [None] * len(layers) if reset_states is None else reset_states
     ends, hs = [], xs

@@ -18,11 +18,13 @@ import jax
 import jax.numpy as jnp
 
 from jbptt import checks
-from jbptt.cells.cell import Cell, State, features_of_h
+from jbptt.autodiff import Vjp
+from jbptt.cells.pieces import features_of_h
+from jbptt.cells.rule import Cell, State
 from jbptt.feedforward.activations import Activation, identity
 from jbptt.feedforward.layer import check_layer
 from jbptt.feedforward.perceptron import mlp, mlp_init
-from jbptt.recurrence.unrolling import check_cell, run_free, unroll
+from jbptt.unrolling import check_cell, run_free, unroll
 
 Params = dict
 """{"cell": the cell's parameters, "V" [H, O], "c" [O]}; without "c" the output layer has no bias."""
@@ -63,7 +65,7 @@ def siso(
     state: State | None = None,
     *,
     activation: Activation = identity,
-    vjp: str = "manual",
+    vjp: Vjp = "manual",
 ) -> tuple[State, jax.Array]:
     """Single input, single output: x at t = 1, then length − 1 steps without input, y at t = length.
 
@@ -87,7 +89,7 @@ def simo(
     state: State | None = None,
     *,
     activation: Activation = identity,
-    vjp: str = "manual",
+    vjp: Vjp = "manual",
 ) -> tuple[State, jax.Array]:
     """Single input, multiple outputs: as `siso`, and yᵗ at every t.
 
@@ -104,7 +106,7 @@ def miso(
     state: State | None = None,
     *,
     activation: Activation = identity,
-    vjp: str = "manual",
+    vjp: Vjp = "manual",
     **options: Any,
 ) -> tuple[State, jax.Array]:
     """Multiple inputs, single output: xs [T, B, I], y at t = T. Keywords as in `siso`, and `unroll`'s: with `lengths`,
@@ -123,7 +125,7 @@ def mimo(
     state: State | None = None,
     *,
     activation: Activation = identity,
-    vjp: str = "manual",
+    vjp: Vjp = "manual",
     **options: Any,
 ) -> tuple[State, jax.Array]:
     """Multiple inputs, multiple outputs: xs [T, B, I], yᵗ at every t. Keywords as in `siso`, and `unroll`'s.

@@ -5,22 +5,26 @@ of every position (Bahdanau 2015, Luong 2015).
 S steps of the source, T of the target, B batch (any number of batch axes, none included), D embedding, V tokens.
 """
 
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 
 from jbptt import checks
-from jbptt.cells.attending import MEMORY
-from jbptt.cells.cell import Cell, Params, features_of_h
+from jbptt.autodiff import Vjp
+from jbptt.cells.pieces import features_of_h
 from jbptt.cells.products import drawn
+from jbptt.cells.rule import Cell, Consts, Params
 from jbptt.feedforward.layer import dense
 from jbptt.feedforward.perceptron import mlp_init
 from jbptt.networks.decoding import Next
 from jbptt.networks.layers import Bidirectional, Layer, check_layers, stack, stack_init
 from jbptt.networks.memory import with_memory
-from jbptt.recurrence.forward import Direction, Sequence, forward_saving
-from jbptt.recurrence.unrolling import check_cell
+from jbptt.recurrence.inputs import Inputs, Spec
+from jbptt.recurrence.plain import plain_residuals
+from jbptt.unrolling import check_cell
 
 HANDED_ON = ("h", "c")
 """The fields in which an encoder's summary is handed on, where the decoder's state is not like the encoder's."""
@@ -62,7 +66,7 @@ def seq2seq_init(
     decoder = stack_init(keys[1], model.decoder, hidden_size, hidden_size, dtype)
     xs = jnp.zeros((1, hidden_size), dtype)
     ends, hs = jax.eval_shape(lambda: stack(model.encoder, encoder, xs))
-    if model.decoder[-1].attends:
+    if _attends(model):
         jax.eval_shape(lambda: with_memory(decoder[-1], jnp.zeros(hs.shape, dtype)))  # raises if its size is another
     bridges = [
         None if _alike(cell, of_cell, end) else _bridge_init(k, cell, of_cell, end, dtype)
@@ -90,7 +94,7 @@ def seq2seq(
     *,
     source_lengths: Any = None,
     target_lengths: Any = None,
-    vjp: str = "manual",
+    vjp: Vjp = "manual",
 ) -> jax.Array:
     """Teacher forcing: the logits of what follows each token of the target, given the tokens up to it.
 
@@ -116,15 +120,20 @@ def alignments(
     Raises ValueError for a decoder without attention.
     """
     cell = model.decoder[-1]
-    if not cell.attends:
+    if not _attends(model):
         raise ValueError(f"decoder must end in a bahdanau_cell or a luong_cell to have alignments, not in {cell.name}")
     decoder, states = _started(model, params, source, source_lengths, "manual")
     xs = _embedded("target", params["target"], target)
     if len(decoder) > 1:
         _, xs = stack(model.decoder[:-1], decoder[:-1], xs, states[:-1])
-    cell.check(decoder[-1], xs)
-    _, (_, (saved, _)) = forward_saving(cell, Direction(), decoder[-1], states[-1], None, Sequence(xs))
-    return saved.attended.alpha
+    cell.check(decoder[-1].params, xs)
+    return _alphas(Spec(cell.rule), Inputs(decoder[-1], states[-1], xs))
+
+
+@partial(jax.jit, static_argnums=0, inline=True)
+def _alphas(spec, inputs):
+    _, steps = plain_residuals(spec, inputs)
+    return steps.saved.attended.alpha
 
 
 def decoder_of(
@@ -132,13 +141,19 @@ def decoder_of(
 ) -> tuple[Next, tuple[Any, ...]]:
     """(next, state) for `greedy`, `sampled` and `beam_search`: the decoder, having read the source [S, B]."""
     decoder, states = _started(model, params, source, source_lengths, "manual")
+    return Partial(_next_of(tuple(model.decoder)), decoder, params["target"], params["output"]), states
 
-    def next(states, tokens):
+
+@lru_cache(maxsize=64)
+def _next_of(cells):
+    """A step of the decoder, whose arrays are its arguments: what is compiled for one source serves all."""
+
+    def next(decoder, embedding, output, states, tokens):
         with_beams = [*decoder[:-1], _for_beams(decoder[-1], tokens.shape)]
-        states, hs = stack(model.decoder, with_beams, _embedded("tokens", params["target"], tokens[None]), states)
-        return states, dense(params["output"], hs[0])
+        states, hs = stack(cells, with_beams, _embedded("tokens", embedding, tokens[None]), states)
+        return states, dense(output, hs[0])
 
-    return next, states
+    return next
 
 
 def _started(model, params, source, source_lengths, vjp):
@@ -151,7 +166,7 @@ def _started(model, params, source, source_lengths, vjp):
         end if bridge is None else _bridged(cell, of_cell, bridge, end, vjp)
         for cell, of_cell, bridge, end in zip(model.decoder, decoder, params["bridges"], ends, strict=True)
     ]
-    if model.decoder[-1].attends:
+    if _attends(model):
         decoder[-1] = with_memory(decoder[-1], hs, source_lengths, vjp=vjp)
     return decoder, tuple(states)
 
@@ -197,12 +212,16 @@ def _inner(state):
     return getattr(state, "inner", state)
 
 
-def _for_beams(params, batch):
+def _for_beams(consts, batch):
     """The memory of B sequences for tokens [B], or [B, W]: the same for all beams."""
-    if "mask" not in params or params["mask"].shape[:-1] == batch:
-        return params
+    if not isinstance(consts, Consts) or consts.memory.mask.shape[:-1] == batch:
+        return consts
 
     def repeated(leaf):
         return jnp.broadcast_to(leaf[:, None], (*batch, *leaf.shape[1:]))
 
-    return params | {name: repeated(params[name]) for name in MEMORY}
+    return consts._replace(memory=jax.tree.map(repeated, consts.memory))
+
+
+def _attends(model):
+    return "memory" in model.decoder[-1].rule.reads

@@ -15,18 +15,6 @@ import jax.numpy as jnp
 from jbptt import checks
 
 
-def check_key(key: Any) -> None:
-    """Raises TypeError or ValueError unless `key` is None or one of JAX's keys, `jax.random.key`'s or a legacy one."""
-    if key is None:
-        return
-    dtype = getattr(key, "dtype", None)
-    is_typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    if not is_typed and dtype != jnp.uint32:
-        raise TypeError(f"key must be a JAX key, as jax.random.key(0) makes it, got {dtype or type(key).__name__}")
-    if key.ndim != (0 if is_typed else 1):
-        raise ValueError(f"key must be one key, got keys of shape {list(key.shape)}")
-
-
 def dropout_mask(key: jax.Array, rate: float, shape: tuple[int, ...], dtype: Any) -> jax.Array:
     """0 with probability `rate`, or else 1/(1 − rate), so that the mean is 1."""
     return jax.random.bernoulli(key, 1 - rate, shape).astype(dtype) / jnp.asarray(1 - rate, dtype)
@@ -49,8 +37,8 @@ def zoneout_rates(zoneout: Any, state: Any) -> list[float]:
     return rates
 
 
-def stays(key: jax.Array | None, rates: list[float], state: Any, T: int) -> Any:
-    """What of every leaf stays at each step, as `Marks` has it: [T, B, H] of booleans where there is a key, and without
+def zoneout_masks(key: jax.Array | None, rates: list[float], state: Any, T: int) -> Any:
+    """What of every leaf stays at each step, as `Masks` has it: [T, B, H] of booleans where there is a key, and without
     one their mean, [T]. None where every rate is 0."""
     if not any(rates):
         return None

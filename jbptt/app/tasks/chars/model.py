@@ -17,7 +17,8 @@ import optax
 from jbptt.app.optimising import optimizer_of
 from jbptt.app.running_mean import RunningMean
 from jbptt.app.tasks.chars.settings import Settings
-from jbptt.cells.cell import Cell, features_of_h
+from jbptt.cells.pieces import features_of_h
+from jbptt.cells.rule import Cell
 from jbptt.cells.table import CELLS
 from jbptt.feedforward.layer import dense
 from jbptt.feedforward.losses import softmax_cross_entropy

@@ -15,14 +15,14 @@ from jbptt.app.running_mean import RunningMean
 from jbptt.app.tasks.translation.pairs import END, START, Batch, Encoding
 from jbptt.app.tasks.translation.settings import Settings
 from jbptt.cells.bahdanau import bahdanau_cell
-from jbptt.cells.cell import features_of_h
 from jbptt.cells.luong import luong_cell
+from jbptt.cells.pieces import features_of_h
 from jbptt.cells.table import CELLS
 from jbptt.feedforward.losses import softmax_cross_entropy
 from jbptt.networks.decoding import Decoded, beam_search
 from jbptt.networks.layers import Bidirectional
 from jbptt.networks.seq2seq import Seq2Seq, alignments, decoder_of, seq2seq, seq2seq_init
-from jbptt.recurrence.unrolling import steps_within
+from jbptt.recurrence.options import steps_within
 
 
 class Learner(NamedTuple):

@@ -1,10 +1,10 @@
 """What is done to the state between steps: sequences that end, episodes that begin, gradients that go no further.
 
     entering step t     where reset: the state that a reset goes back to;  where cut: no gradient goes back from here
-    made at step t      where zoned out: units stay what they were as they entered
+    made at step t      where zoneout: units stay what they were as they entered
     leaving step t      past a sequence's end: the state stays what it was, and h put out is 0
 
-Each has its way back right below it. B batch (any number of batch axes, none included).
+Each has its vjp right below it. B batch (any number of batch axes, none included).
 """
 
 from typing import Any, NamedTuple
@@ -14,72 +14,72 @@ import jax.numpy as jnp
 from jax import lax
 
 
-class Marks(NamedTuple):
-    """Marks of one step, or of all of them, with a time axis before the others. None: there are none.
+class Masks(NamedTuple):
+    """The masks of one step, or of all of them, with a time axis before the others. None: there are none.
 
     - `valid` [B]: the sequence has not ended.
     - `reset` [B]: the state entering this step is the one that a reset goes back to. False where not valid.
     - `cut` [] or [B]: no gradient goes from this step to the one before it.
-    - `stay`: like the state, for every leaf, [B, H] of booleans, the units that are zoned out; or [], the part of every
-      unit that stays.
+    - `zoneout`: like the state, for every leaf, [B, H] of booleans, the units that stay what they were; or [], the part
+      of every unit that stays.
     """
 
     valid: jax.Array | None = None
     reset: jax.Array | None = None
     cut: jax.Array | None = None
-    stay: Any = None
+    zoneout: Any = None
 
 
-def enter(marks: Marks, state: Any, reset_state: Any) -> Any:
+def enter(masks: Masks, state: Any, reset_state: Any) -> Any:
     """The state that this step starts from."""
-    if marks.cut is not None:
-        state = where(marks.cut, lax.stop_gradient(state), state)
-    return state if marks.reset is None else where(marks.reset, reset_state, state)
+    if masks.cut is not None:
+        state = where(masks.cut, lax.stop_gradient(state), state)
+    return state if masks.reset is None else where(masks.reset, reset_state, state)
 
 
-def enter_vjp(marks: Marks, dstate: Any) -> tuple[Any, Any]:
+def enter_vjp(masks: Masks, dstate: Any) -> tuple[Any, Any]:
     """From ∂C/∂(what enter gave): (∂C/∂state, ∂C/∂reset_state, None without resets)."""
     dreset = None
-    if marks.reset is not None:
-        dreset = where(marks.reset, dstate, zeros(dstate))
-        dstate = where(marks.reset, zeros(dstate), dstate)
-    if marks.cut is not None:
-        dstate = where(marks.cut, zeros(dstate), dstate)
+    if masks.reset is not None:
+        dreset = where(masks.reset, dstate, zeros(dstate))
+        dstate = where(masks.reset, zeros(dstate), dstate)
+    if masks.cut is not None:
+        dstate = where(masks.cut, zeros(dstate), dstate)
     return dstate, dreset
 
 
-def zoned(marks: Marks, made: Any, entered: Any) -> Any:
+def hold(masks: Masks, made: Any, entered: Any) -> Any:
     """The state that the cell made, but for what stays as it entered (Krueger 2017)."""
-    return made if marks.stay is None else _by_leaf(_mixed, marks.stay, entered, made)
+    return made if masks.zoneout is None else _by_leaf(_mixed, masks.zoneout, entered, made)
 
 
-def zoned_vjp(marks: Marks, dstate: Any) -> tuple[Any, Any]:
-    """From ∂C/∂(what zoned gave): (∂C/∂made, ∂C/∂entered by what stayed, None if nothing does)."""
-    if marks.stay is None:
+def hold_vjp(masks: Masks, dstate: Any) -> tuple[Any, Any]:
+    """From ∂C/∂(what hold gave): (∂C/∂made, ∂C/∂entered by what stayed, None if nothing does)."""
+    if masks.zoneout is None:
         return dstate, None
     none = zeros(dstate)
-    return _by_leaf(_mixed, marks.stay, none, dstate), _by_leaf(_mixed, marks.stay, dstate, none)
+    return _by_leaf(_mixed, masks.zoneout, none, dstate), _by_leaf(_mixed, masks.zoneout, dstate, none)
 
 
-def leave(marks: Marks, state: Any, state_before: Any) -> tuple[Any, jax.Array]:
+def leave(masks: Masks, state: Any, state_before: Any) -> tuple[Any, jax.Array]:
     """(the state after this step, h put out): from the state that the cell made and the one before the step."""
-    if marks.valid is None:
+    if masks.valid is None:
         return state, state.h
-    return where(marks.valid, state, state_before), where(marks.valid, state.h, jnp.zeros_like(state.h))
+    return where(masks.valid, state, state_before), where(masks.valid, state.h, jnp.zeros_like(state.h))
 
 
-def leave_vjp(marks: Marks, dstate: Any, dh: jax.Array) -> tuple[Any, Any]:
+def leave_vjp(masks: Masks, dstate: Any, dh: jax.Array) -> tuple[Any, Any]:
     """From ∂C/∂(state after) and ∂C/∂(h put out): (∂C/∂(state that the cell made), ∂C/∂(state before) where that
     stayed, None if it never does)."""
-    if marks.valid is None:
+    if masks.valid is None:
         return dstate._replace(h=dstate.h + dh), None
-    made = where(marks.valid, dstate, zeros(dstate))
-    return made._replace(h=made.h + where(marks.valid, dh, jnp.zeros_like(dh))), dstate
+    made = where(masks.valid, dstate, zeros(dstate))
+    return made._replace(h=made.h + where(masks.valid, dh, jnp.zeros_like(dh))), dstate
 
 
-def _by_leaf(function, stay, *states):
+def _by_leaf(function, zoneout, *states):
     """An integer's cotangent is None, and stays so."""
-    leaves = [jax.tree.leaves(tree, is_leaf=_is_none) for tree in (stay, *states)]
+    leaves = [jax.tree.leaves(tree, is_leaf=_is_none) for tree in (zoneout, *states)]
     new = [None if values[0] is None else function(of_leaf, *values) for of_leaf, *values in zip(*leaves, strict=True)]
     return jax.tree.unflatten(jax.tree.structure(states[0], is_leaf=_is_none), new)
 
@@ -108,11 +108,6 @@ def zeros(tree: Any) -> Any:
     return jax.tree.map(jnp.zeros_like, tree)
 
 
-def plus(tree: Any, other: Any) -> Any:
+def add(tree: Any, other: Any) -> Any:
     """The sum of two pytrees, of which the second may be None, 0."""
     return tree if other is None else jax.tree.map(jnp.add, tree, other)
-
-
-def without_integers(cotangents: Any) -> Any:
-    """None in the place of an integer's cotangent, which has no gradient."""
-    return jax.tree.map(lambda d: None if d.dtype == jax.dtypes.float0 else d, cotangents)

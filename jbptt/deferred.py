@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend import core
 
+from jbptt._jax import varying, varying_over
+from jbptt.autodiff import HandDerived
 from jbptt.feedforward.layer import weight_gradient
-from jbptt.hand_derived import HandDerived, varying, varying_over
-from jbptt.recurrence.marks import without_integers
 
 INLINED = ("jit", "pjit")
 """Calls that are but a name for their body."""
@@ -225,20 +226,33 @@ def _scan_fwd(body, options, consts, init, xs):
         return (carry, ys), operands
 
     out, vjp, operands = jax.vjp(tapped, consts, init, xs, taps, has_aux=True)
-    return out, (vjp, operands, consts)
+    return out, (vjp, operands)
 
 
 def _scan_bwd(body, options, residuals, cotangents):
-    vjp, operands, consts = residuals
-    dconsts, dinit, dxs, deltas = vjp(cotangents)
+    (consts, *_), out, (vjp, operands) = residuals
+    dconsts, dinit, dxs, deltas = vjp(_with_float0(cotangents, out))
     weights, weights_vjp = jax.vjp(body.weights, consts)
     dweights = [
         product.gradient(a, delta).astype(w.dtype)  # Σ_t δᵗ (aᵗ)ᵀ
         for product, a, delta, w in zip(body.products, operands, deltas, weights, strict=True)
     ]
     (more,) = weights_vjp(dweights)
-    dconsts, more, dinit, dxs = (without_integers(tree) for tree in (dconsts, more, dinit, dxs))
+    dconsts, more, dinit, dxs = (_without_float0(tree) for tree in (dconsts, more, dinit, dxs))
     return jax.tree.map(jnp.add, dconsts, more), dinit, dxs
+
+
+def _with_float0(cotangents, outs):
+    """JAX's own zero in the place of None, the cotangent of an integer."""
+
+    def of_leaf(cotangent, out):
+        return np.zeros(out.shape, jax.dtypes.float0) if cotangent is None else cotangent
+
+    return jax.tree.map(of_leaf, cotangents, outs, is_leaf=lambda leaf: leaf is None)
+
+
+def _without_float0(cotangents):
+    return jax.tree.map(lambda d: None if d.dtype == jax.dtypes.float0 else d, cotangents)
 
 
 deferred = HandDerived(_scan, _scan_fwd, _scan_bwd, static=2)

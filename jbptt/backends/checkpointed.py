@@ -1,0 +1,103 @@
+"""Backpropagation through time in the memory of its square root (Gruslys et al. 2016, Chen et al. 2016), by any
+backend.
+
+Forward, the state is kept at the start of every segment of k steps, and nothing else. On the way back each segment is
+run again, now keeping what its steps save, and gone back through: T/k states and the residuals of k steps in place of
+those of T, least where k = √T, for one forward pass more. (With segments within segments less would do: Griewank 1992;
+√T needs two levels only, and each is a scan.) The weight gradients are one product a segment.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import jax
+from jax import lax
+
+from jbptt.autodiff import Residuals
+from jbptt.backends.protocol import Backend
+from jbptt.feedforward.layer import accumulator
+from jbptt.recurrence.inputs import Inputs, Outputs
+from jbptt.recurrence.masks import add, zeros
+
+
+@lru_cache(maxsize=64)
+def checkpointed(inner: Backend, k: int) -> Backend:
+    """`inner`, run in segments of k steps. T must be a multiple of k."""
+
+    def reference(spec, inputs):
+        @jax.checkpoint
+        def segment(state, part):
+            return inner.reference(spec, _segment(inputs, state, part))
+
+        state, hs = lax.scan(segment, inputs.state, _segments((inputs.xs, inputs.masks), k), reverse=spec.reverse)
+        return Outputs(state, _whole(hs))
+
+    def forward_residuals(spec, inputs):
+        def segment(state, part):
+            after, hs = inner.forward(spec, _segment(inputs, state, part))
+            return after, (hs, state)
+
+        parts = _segments((inputs.xs, inputs.masks), k)
+        state, (hs, starts) = lax.scan(segment, inputs.state, parts, reverse=spec.reverse)
+        return Outputs(state, _whole(hs)), starts
+
+    def backward(spec, residuals, cotangents):
+        (inputs,), outputs, starts = residuals
+        if outputs.hs.size == 0:
+            return Inputs(None, cotangents.state, None, None, None)
+
+        def segment_back(later, at_segment):
+            dconsts, dstate, dreset = later
+            part, start, dhs = at_segment
+            of_segment = _segment(inputs, start, part)
+            out, saved = inner.forward_residuals(spec, of_segment)
+            d = inner.backward(spec, Residuals((of_segment,), out, saved), Outputs(dstate, dhs))
+            dconsts = jax.tree.map(_plus, dconsts, d.consts, is_leaf=_is_none)
+            return (dconsts, d.state, None if dreset is None else add(dreset, d.reset_state)), d.xs
+
+        end = (
+            _widened(zeros(inputs.consts._replace(h_mask=None))),
+            cotangents.state,
+            None if inputs.reset_state is None else zeros(cotangents.state),
+        )
+        parts = _segments((inputs.xs, inputs.masks), k), starts, _segments(cotangents.hs, k)
+        (dconsts, dstate, dreset), dxs = lax.scan(segment_back, end, parts, reverse=not spec.reverse)
+        dconsts = jax.tree.map(lambda d, leaf: d.astype(leaf.dtype), dconsts, inputs.consts._replace(h_mask=None))
+        return Inputs(dconsts, dstate, None if dxs is None else _whole(dxs), None, dreset)
+
+    def forward(spec, inputs):
+        return forward_residuals(spec, inputs)[0]
+
+    return inner._replace(
+        name=f"checkpointed {inner.name}",
+        forward=forward,
+        forward_residuals=forward_residuals,
+        backward=backward,
+        reference=reference,
+    )
+
+
+def _segment(inputs, state, part):
+    xs, masks = part
+    return inputs._replace(state=state, xs=xs, masks=masks)
+
+
+def _segments(tree, k):  # [T, ...] -> [T/k, k, ...]
+    return jax.tree.map(lambda array: array.reshape(array.shape[0] // k, k, *array.shape[1:]), tree)
+
+
+def _whole(segments):  # [T/k, k, ...] -> [T, ...]
+    return segments.reshape(segments.shape[0] * segments.shape[1], *segments.shape[2:])
+
+
+def _widened(tree: Any) -> Any:
+    """Sums over the segments are made in float32 at least."""
+    return jax.tree.map(lambda leaf: leaf.astype(accumulator(leaf)), tree)
+
+
+def _plus(total, more):
+    return total if more is None else total + more.astype(total.dtype)
+
+
+def _is_none(leaf):
+    return leaf is None

@@ -1,0 +1,150 @@
+"""The backend "cpu": C++ kernels for whole recurrences, with rules of their own for JAX's transformations."""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jbptt.backends.cpu.library import loaded
+
+from jbptt import _jax
+from jbptt.autodiff import Residuals
+from jbptt.backends import scan
+from jbptt.backends.cpu import calls, stepping_aside
+from jbptt.backends.cpu.batching import first_batch_axis, for_each, has_axis, joined, one_by_one
+from jbptt.backends.cpu.calls import Call, Saved
+from jbptt.backends.cpu.table import kernels
+from jbptt.backends.cpu.transformed import call_kernel
+from jbptt.backends.protocol import Backend, BackendStatus
+from jbptt.recurrence.inputs import Inputs, Outputs, Spec
+from jbptt.recurrence.plain import plain, plain_residuals
+
+MOST_ROWS = 2**31 - 2**12
+"""T·B, which the kernels count in 32 bits."""
+
+LEAST_ROWS, LARGEST_ALONE = 512, 2**20
+"""T·B from which a kernel is faster, and the bytes of weights up to which it is for B = 1: benchmarks/NOTES.md."""
+
+
+def unsupported(spec: Spec, inputs: Inputs) -> str | None:
+    """Why the kernels cannot run this; None if they can."""
+    xs, masks = inputs.xs, inputs.masks
+    if spec.rule not in kernels():
+        return "there is no kernel for this cell"
+    if xs.dtype != jnp.float32:
+        return f"the kernels are for float32, and xs are {xs.dtype}"
+    if _jax.is_symbolic(inputs):
+        return "the kernels are for sizes that are known"
+    if math.prod(xs.shape[:-1]) >= MOST_ROWS:
+        return f"the kernels count T·B in 32 bits, and xs are {list(xs.shape)}"
+    if inputs.consts.h_mask is not None or masks.cut is not None or masks.zoneout is not None:
+        return "the kernels have no truncation, dropout or zoneout"
+    if _jax.is_partitioned(inputs):
+        return "the arrays are sharded over several devices, and XLA cannot cut a kernel up"
+    if other := _jax.platforms(inputs) - {"cpu"}:
+        return f"the kernels are for the CPU, and there are arrays on {sorted(other)}"
+    library = loaded()
+    return library if isinstance(library, str) else None
+
+
+def preferred(spec: Spec, inputs: Inputs) -> bool:
+    """Whether a kernel is faster than the scan, as measured: benchmarks/NOTES.md.
+
+    Weights are packed anew at each call, which a few rows do not repay; and a sequence by itself has one thread, which
+    is not enough for weights beyond its cache.
+    """
+    T, *batch, _ = inputs.xs.shape
+    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(inputs.consts))
+    return T * math.prod(batch) >= LEAST_ROWS and (math.prod(batch) > 1 or weights <= LARGEST_ALONE)
+
+
+def _call_of(spec):
+    return Call(loaded(), kernels()[spec.rule], spec.reverse)
+
+
+def forward(spec: Spec, inputs: Inputs) -> Outputs:
+    """One call, with nothing kept."""
+    call = _call_of(spec)
+    return call_kernel(
+        by_kernel=lambda inputs: calls.forward(call, inputs, saving=False)[0],
+        by_scan=lambda inputs: scan.forward(spec, inputs),
+        derivative=lambda inputs: plain(spec, inputs),
+        batched=partial(_batched_forward, partial(forward, spec)),
+        args=(inputs,),
+    )
+
+
+def forward_residuals(spec: Spec, inputs: Inputs) -> tuple[Outputs, Saved]:
+    """One call, with what the backward needs."""
+    call = _call_of(spec)
+    return call_kernel(
+        by_kernel=lambda inputs: calls.forward(call, inputs, saving=True),
+        by_scan=lambda inputs: stepping_aside.forward_residuals(call, spec, inputs),
+        derivative=lambda inputs: plain(spec, inputs),  # of what is kept none: the backward's does not look at it
+        batched=partial(_batched_forward, partial(forward_residuals, spec)),
+        args=(inputs,),
+    )
+
+
+def _batched_forward(function, args, axes, size):
+    if has_axis(axes[0].consts):
+        return one_by_one(function, args, axes)
+    out = function(*joined(args, axes, size))
+    return out, first_batch_axis(out)
+
+
+def backward(spec: Spec, residuals: Residuals, cotangents: Outputs) -> Inputs:
+    """One call."""
+    (inputs,), outputs, saved = residuals
+    return _backward(spec, False, inputs, outputs, saved, cotangents)
+
+
+def _backward(spec, each, *args):
+    """- `each`: with the constants' cotangents for each of the first batch axis."""
+    call, of_each = _call_of(spec), for_each if each else lambda function: function
+
+    def by_scan(inputs, outputs, saved, cotangents):
+        return _wanted(spec, stepping_aside.backward(spec, inputs, outputs, saved, cotangents))
+
+    def derivative(inputs, outputs, saved, cotangents):
+        """From the inputs and cotangents alone: all else that there is follows from them."""
+        outputs, steps = plain_residuals(spec, inputs)
+        return _wanted(spec, scan.backward(spec, Residuals((inputs,), outputs, steps), cotangents))
+
+    return call_kernel(
+        by_kernel=partial(calls.backward_of_each if each else calls.backward, call, spec),
+        by_scan=of_each(by_scan),
+        derivative=of_each(derivative),
+        batched=partial(_batched_backward, spec, each),
+        args=args,
+    )
+
+
+def _batched_backward(spec, each, args, axes, size):
+    consts = args[0].consts
+    if each or has_axis(axes[0].consts) or (spec.wanted.consts and "p" in consts.params):
+        return one_by_one(partial(_backward, spec, each), args, axes)
+    out = _backward(spec, spec.wanted.consts, *joined(args, axes, size))
+    return out, first_batch_axis(out)
+
+
+def _wanted(spec, cotangents):
+    """The cotangents that are wanted: what a kernel gives."""
+    consts, state, xs, _, reset_state = cotangents
+    none = dict.fromkeys(consts.params)
+    return Inputs(
+        consts if spec.wanted.consts else consts._replace(params=none),
+        state if spec.wanted.state else None,
+        xs if spec.wanted.xs else None,
+        None,
+        reset_state if spec.wanted.state else None,
+    )
+
+
+def status() -> BackendStatus:
+    """Whether the kernels are there, and which."""
+    library = loaded()
+    return BackendStatus(False, library) if isinstance(library, str) else BackendStatus(True, library.instruction_set)
+
+
+CPU = Backend("cpu", unsupported, preferred, forward, forward_residuals, backward, status)

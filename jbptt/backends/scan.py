@@ -1,0 +1,93 @@
+"""Backpropagation through time, derived by hand, as two scans.
+
+    δᵗ = (∂cᵗ/∂aᵗ + Wᵀ δᵗ⁺¹) ⊙ f′(zᵗ)           ∂C/∂W = Σ_t δᵗ (aᵗ⁻¹)ᵀ
+
+No weight gradient is needed to go back in time. So the backward scan carries ∂C/∂state and writes down δ, and the
+weight gradients are one product over all T·B rows after it; `jax.grad` of the forward scan adds a weight-sized product
+into its carry at every step instead.
+"""
+
+import jax
+from jax import lax
+
+from jbptt.autodiff import Residuals
+from jbptt.backends.late_stacking import scan_stacking_late
+from jbptt.backends.protocol import Backend
+from jbptt.cells.rule import Consts, StepResiduals
+from jbptt.recurrence.inputs import Inputs, Outputs, Spec
+from jbptt.recurrence.masks import zeros
+from jbptt.recurrence.plain import plain, plain_residuals
+from jbptt.recurrence.step import StepCotangents, before_each_step, step_vjp
+
+CACHED = 2**23
+"""Bytes of weights that a CPU's caches hold from one step to the next. Measured: benchmarks/NOTES.md."""
+
+
+def backward(spec: Spec, residuals: Residuals, cotangents: Outputs) -> Inputs:
+    """From ∂C/∂(last state) and ∂C/∂hs to the cotangents of all inputs."""
+    (inputs,), outputs, steps = residuals
+    rule, masks = spec.rule, inputs.masks
+    if outputs.hs.size == 0:  # no step or an empty batch: nothing but the state passes through
+        return Inputs(None, cotangents.state, None, None, None)
+    reset = None if inputs.reset_state is None else inputs.reset_state.h
+    h_prev = before_each_step(outputs.hs, inputs.state.h, reset, masks, spec.reverse)
+    every_step = StepResiduals(h_prev, outputs.hs if steps.h is None else steps.h, steps.saved)  # [T, B, H]
+    weights = rule.prepare_backward(inputs.consts)
+
+    def step_back(later, at_t):
+        return step_vjp(rule, weights, later, *at_t)
+
+    end = StepCotangents(cotangents.state, None if inputs.reset_state is None else zeros(cotangents.state))
+    at_all_t = cotangents.hs, every_step, masks
+    start, deltas = scan_stacking_late(step_back, end, at_all_t, after=outputs.hs, reverse=not spec.reverse)
+    dconsts = rule.weight_vjp(inputs.consts, every_step, deltas)
+    of_inputs, dxs = (None, None) if inputs.xs is None else rule.project_vjp(inputs.consts, inputs.xs, deltas)
+    return Inputs(_all(inputs.consts, dconsts, of_inputs), start.state, dxs, None, start.reset_state)
+
+
+def _all(consts, of_steps, of_inputs):
+    """The gradients of what steps use and of what inputs meet, as one `Consts`."""
+    gradients = of_steps.params | ({} if of_inputs is None else of_inputs.params)
+    if of_inputs is not None and (forgotten := consts.params.keys() - gradients.keys()):
+        raise ValueError(
+            f"neither project_vjp nor weight_vjp of the cell's rule gives a gradient of {sorted(forgotten)}"
+        )
+    return Consts({name: gradients.get(name) for name in consts.params}, of_steps.memory)
+
+
+def forward(spec: Spec, inputs: Inputs) -> Outputs:
+    """The forward where nothing is differentiated.
+
+    On a CPU, while the weights stay in its caches, cells of several gates form x U step by step: then no [T, B, G·H] is
+    written and read back, and the pointwise part reads z from where it was formed.
+    """
+    if inputs.xs is None or not _has_gates(spec, inputs) or _weight_bytes(inputs) >= CACHED:
+        return plain(spec, inputs)
+    rule = spec.rule
+    in_step = rule._replace(
+        project=lambda consts, xs: xs,
+        step=lambda consts, state, x: rule.step(consts, state, rule.project(consts, x)),
+    )
+    return lax.platform_dependent(
+        inputs,
+        cpu=lambda inputs: plain(spec._replace(rule=in_step), inputs),
+        default=lambda inputs: plain(spec, inputs),
+    )
+
+
+def _has_gates(spec, inputs):
+    return jax.eval_shape(spec.rule.project, inputs.consts, inputs.xs).shape[-1] > inputs.state.h.shape[-1]
+
+
+def _weight_bytes(inputs):
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(inputs.consts.params))
+
+
+SCAN = Backend(
+    "scan",
+    unsupported=lambda spec, inputs: None,
+    preferred=lambda spec, inputs: True,
+    forward=forward,
+    forward_residuals=plain_residuals,
+    backward=backward,
+)

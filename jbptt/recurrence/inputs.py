@@ -1,0 +1,71 @@
+"""What a recurrence is given, and what it gives: static things, arrays, results.
+
+T time, B batch (any number of batch axes, none included), I inputs, H units.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+
+from jbptt.cells.rule import Consts, Rule, State
+from jbptt.recurrence.masks import Masks
+
+
+class Wanted(NamedTuple):
+    """Whose cotangents anybody asks for. The others need not be computed."""
+
+    consts: bool = True
+    xs: bool = True
+    state: bool = True
+
+
+class Spec(NamedTuple):
+    """What is known of a recurrence before its arrays. Hashable.
+
+    - `rule`: the cell's.
+    - `reverse`: from the last step to the first.
+    - `length`: how many steps there are where there is no input; else None.
+    - `wanted`: of the backward pass.
+    """
+
+    rule: Rule
+    reverse: bool = False
+    length: int | None = None
+    wanted: Wanted = Wanted()
+
+
+class Inputs(NamedTuple):
+    """The arrays of a recurrence. Its cotangents have this form too.
+
+    - `consts`: what all steps share.
+    - `state`: what the first step starts from, each field [B, H].
+    - `xs`: [T, B, I]; None, and the steps have no input.
+    - `masks`: [T, ...], what happens between steps.
+    - `reset_state`: like `state`, what a reset goes back to; None where there are no resets.
+    """
+
+    consts: Consts
+    state: State
+    xs: jax.Array | None = None
+    masks: Masks = Masks()
+    reset_state: State | None = None
+
+
+class Outputs(NamedTuple):
+    """- `state`: after the last step.
+    - `hs`: every h put out, [T, B, H].
+    """
+
+    state: State
+    hs: jax.Array
+
+
+class SavedSteps(NamedTuple):
+    """What every step keeps for the backward pass.
+
+    - `saved`: what the rule's step saved, stacked: [T, ...].
+    - `h`: every h as the rule made it, [T, B, H], where zoneout puts out another; else None.
+    """
+
+    saved: Any
+    h: jax.Array | None

@@ -1,0 +1,201 @@
+"""The engine's public face: a cell, unrolled over a sequence or without inputs.
+
+T time, B batch (any number of batch axes, none included), I inputs, H units.
+"""
+
+import math
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from jbptt import _jax, checks
+from jbptt.autodiff import Vjp, check_vjp
+from jbptt.backends.checkpointed import checkpointed
+from jbptt.backends.choosing import choose
+from jbptt.backends.protocol import Backend, differentiable
+from jbptt.backends.scan import SCAN
+from jbptt.cells.rule import Cell, Consts, Params, State
+from jbptt.recurrence.inputs import Inputs, Outputs, Spec
+from jbptt.recurrence.masks import Masks
+from jbptt.recurrence.options import checked_lengths, checked_resets, cuts, steps_within
+from jbptt.recurrence.regularisation import dropout_mask, zoneout_masks, zoneout_rates
+
+BackendName = Literal["scan", "cpu", "xla", "native"]
+
+
+def unroll(
+    cell: Cell,
+    params: Params | Consts,
+    xs: jax.Array,
+    state: State | None = None,
+    *,
+    lengths: jax.Array | None = None,
+    resets: jax.Array | None = None,
+    reset_state: State | None = None,
+    reverse: bool = False,
+    truncate: int | None = None,
+    checkpoint: int | Literal["sqrt"] | None = None,
+    recurrent_dropout: float = 0.0,
+    zoneout: float | State = 0.0,
+    key: jax.Array | None = None,
+    vjp: Vjp = "manual",
+    backend: BackendName | Backend | None = None,
+) -> tuple[State, jax.Array]:
+    """Runs a cell over a sequence.
+
+    - `cell`: e.g. `jbptt.lstm`.
+    - `params`: as `cell.init` makes them, in a dict or any mapping that JAX knows; for a decoder with attention, what
+      `with_memory` makes of them.
+    - `xs`: [T, B, I], time first, any number of batch axes ([T, I] has none), of the params' dtype; T may be 0.
+    - `state`: what the first step starts from, each field [B, H]; None means `cell.initial_state`, zeros.
+    - `lengths`: [B] integers in 0..T; past a sequence's end h is put out as 0, the state stays that of its last step
+      (of length 0: `state`), and nothing there, NaN included, touches a value or a gradient.
+    - `resets`: [T, B] booleans; True at t means that the state entering step t is `reset_state`, so that no gradient
+      goes back from t to t − 1: it goes to `reset_state`.
+    - `reset_state`: None means `state`. Where that is carried on from an earlier call, give what episodes start from.
+    - `reverse`: from the last step to the first, each sequence from its own end; hs stay beside their xs.
+    - `truncate`: truncated backpropagation through time: no gradient goes from step n·k to the step before it, n ≥ 1
+      (counted from the first step taken).
+    - `checkpoint`: keep only the state of every k-th step for the way back, and run each k steps again there; "sqrt" is
+      k = √T, which needs about the least memory.
+    - `recurrent_dropout`: the part of the units that the recurrent product does not see, the same at every step of a
+      sequence, the others being divided by 1 − recurrent_dropout (Gal and Ghahramani 2016).
+    - `zoneout`: the part of the state that stays what it was, drawn anew at every step (Krueger 2017); or a state of
+      such numbers, e.g. `LSTMState(h=0.05, c=0.5)`.
+    - `key`: what the two are drawn with, for training. Without a key, for evaluation, there is no dropout, and zoneout
+      takes its mean.
+    - `vjp`: "manual", hand-derived backpropagation through time; "auto", `jax.grad`'s of the same forward.
+    - `backend`: "scan", two scans; "cpu", the whole recurrence, forward and back, in one call of a C++ kernel each, for
+      float32 LSTM, GRU and RNN (`jbptt.backends()` tells whether it is there). None takes the second where it can be
+      had and was measured to be faster: from T·B = 512 on, and for B = 1 with weights up to 1 MiB. Where a program with
+      kernels is compiled for another device, for several, or for export, they are the scan again. ("xla" and "native"
+      are other names of the two; a `jbptt.Backend` of one's own is taken as it is.)
+
+    Returns (state after the last step, every h [T, B, H]), of the params' dtype. Raises ValueError for an unknown
+    `vjp`, for a backend that cannot run this (with the reason of each), for lengths out of range (clipped where they
+    are traced), for rates not at least 0 and below 1, for recurrent dropout of a cell that has none, and for shapes or
+    a state's structure that do not fit, TypeError for integers or mixed dtypes.
+    """
+    check_cell(cell)
+    check_vjp(vjp)
+    xs = checks.floating("xs", xs, "cast it, or one-hot encode indices with jax.nn.one_hot")
+    if xs.ndim < 2:
+        raise ValueError(f"xs must have shape [T, B, I] (or [T, I] without a batch), got {list(xs.shape)}")
+    consts = _consts(cell, params, xs)
+    T, *batch, _ = xs.shape
+    state = _like_batch(start_state(cell, consts.params, tuple(batch), state), xs)
+    if resets is None and reset_state is not None:
+        raise ValueError("reset_state is what resets go back to: give resets [T, B] too")
+    if reset_state is None:
+        reset_state = None if resets is None else state
+    else:
+        checks.like("reset_state", reset_state, state, "it must be like the state")
+        reset_state = _like_batch(reset_state, xs)
+    lengths = None if lengths is None else checked_lengths(lengths, T, tuple(batch))
+    valid = None if lengths is None else _like_steps(steps_within(lengths, T), xs)
+    if valid is not None:
+        xs = jnp.where(jnp.broadcast_to(valid[..., None], xs.shape), xs, jnp.zeros_like(xs))
+    reverse = checks.flag("reverse", reverse)
+    ends = lengths if reverse else None  # each sequence's first step taken is its own last
+    resets = _like_steps(checked_resets(resets, valid, xs.shape[:-1]), xs)
+    h_mask, zoneout = _drawn(cell, state, T, recurrent_dropout, zoneout, key)
+    masks = Masks(valid, resets, cuts(truncate, T, reverse, ends), zoneout)
+    inputs = Inputs(consts._replace(h_mask=h_mask), state, xs, masks, reset_state)
+    return tuple(_run(Spec(cell.rule, reverse), inputs, vjp, backend, _segment_length(checkpoint, T)))
+
+
+def run_free(cell: Cell, params: Params, length: int, state: State, *, vjp: Vjp = "manual") -> tuple[State, jax.Array]:
+    """Runs a cell for `length` steps that have no input: nothing is projected, stored or differentiated for it.
+
+    Returns (state after the last step, every h [T, B, H]).
+    """
+    inputs = Inputs(Consts(dict(params)), state)
+    return tuple(differentiable(SCAN)(Spec(cell.rule, length=length), inputs, vjp=vjp))
+
+
+def _run(spec, inputs, vjp, backend, k):
+    """By the backend that is asked for, or the best; in segments of k steps, the steps that are left over, the last of
+    them, as they are."""
+    chosen: Backend = choose(spec, inputs, backend)
+    if vjp == "auto":
+        if backend is not None and chosen is not SCAN:
+            raise ValueError(f"backend={backend!r} is for vjp='manual': with 'auto' JAX differentiates the scan")
+        chosen = SCAN
+    if k is None:
+        return differentiable(chosen)(spec, inputs, vjp=vjp)
+    T = inputs.xs.shape[0]
+    segments, whole, state, hs = differentiable(checkpointed(chosen, k)), T - T % k, inputs.state, {}
+    parts = {(0, whole): segments} | ({(whole, T): differentiable(chosen)} if whole < T else {})
+    for first, last in sorted(parts, reverse=spec.reverse):
+        xs, masks = jax.tree.map(lambda array: array[first:last], (inputs.xs, inputs.masks))  # noqa: B023
+        part = inputs._replace(state=state, xs=xs, masks=masks)
+        state, hs[first, last] = parts[first, last](spec, part, vjp=vjp)
+    return Outputs(state, jnp.concatenate([hs[part] for part in parts]) if len(parts) > 1 else hs[0, T])
+
+
+def _consts(cell, params, xs):
+    """Raises ValueError or TypeError unless `params` are the cell's, with a memory if it attends, and xs fit them."""
+    consts = params if isinstance(params, Consts) else Consts(params)
+    cell.check(consts.params, xs)
+    attends = "memory" in cell.rule.reads
+    if attends and consts.memory is None:
+        raise ValueError("params must have a memory to attend to: give them one with jbptt.with_memory(params, memory)")
+    if not attends and consts.memory is not None:
+        raise ValueError(f"params must have no memory for {cell.name}, which does not attend")
+    if attends:
+        shape = (*xs.shape[1:-1], consts.memory.values.shape[-2])
+        checks.shape("the memory's mask", consts.memory.mask, "[B, S]", shape)
+    return consts._replace(params=dict(consts.params))
+
+
+def _like_batch(state, xs):
+    """The fields [B, ...] of a state with the batch sharded as that of xs, where types have shardings."""
+    batch = range(1, xs.ndim - 1)
+    return jax.tree.map(lambda leaf: _jax.resharded(leaf, xs, [*batch, *[None] * (leaf.ndim - len(batch))]), state)
+
+
+def _like_steps(mask, xs):
+    """A mask [T, B] sharded as time and batch of xs, where types have shardings."""
+    return None if mask is None else _jax.resharded(mask, xs, range(xs.ndim - 1))
+
+
+def _drawn(cell, state, T, recurrent_dropout, zoneout, key):
+    """(the mask of h, None without dropout; what stays at each step)."""
+    checks.rate("recurrent_dropout", recurrent_dropout)
+    rates = zoneout_rates(zoneout, state)
+    checks.key("key", key)
+    if recurrent_dropout and "h_mask" not in cell.rule.reads:
+        raise ValueError(f"recurrent_dropout must be 0 for {cell.name}, which has none, got {recurrent_dropout}")
+    key_dropout, key_zoneout = (None, None) if key is None else jax.random.split(key)
+    h_mask = None
+    if recurrent_dropout and key is not None:
+        h_mask = dropout_mask(key_dropout, recurrent_dropout, state.h.shape, state.h.dtype)
+    return h_mask, zoneout_masks(key_zoneout, rates, state, T)
+
+
+def start_state(cell: Cell, params: Params, batch_shape: tuple[int, ...], state: State | None) -> State:
+    """The initial state where `state` is None; else `state`, checked. Raises ValueError or TypeError as `unroll`."""
+    if state is None:
+        return cell.initial_state(params, batch_shape)
+    remedy = "make it with the cell's initial_state(params, batch_shape)"
+    checks.like("state", state, jax.eval_shape(lambda: cell.initial_state(params, batch_shape)), remedy)
+    return state
+
+
+def check_cell(cell: Cell) -> None:
+    """Raises TypeError for anything but a cell."""
+    if not isinstance(cell, Cell):
+        raise TypeError(f"cell must be a jbptt.Cell such as jbptt.lstm, got {type(cell).__name__}")
+
+
+def _segment_length(checkpoint, T):
+    """k; None where there is nothing to segment."""
+    if checkpoint is None:
+        return None
+    if isinstance(checkpoint, str):
+        if checkpoint != "sqrt":
+            raise ValueError(f'checkpoint must be an int or "sqrt", got {checkpoint!r}')
+        checkpoint = max(1, math.isqrt(T))
+    checks.size("checkpoint", checkpoint)
+    return int(checkpoint) if checkpoint < T else None
