@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES = Path(__file__).parent / "jbptt" / "kernels" / "cpu"
+SOURCES = Path(__file__).parent / "jbptt" / "backends" / "cpu"
 FLAGS = [
     "-std=c++17",
     "-O3",

@@ -1,5 +1,6 @@
 """Recurrent networks in JAX as pure functions, with backpropagation through time derived by hand."""
 
+from jbptt.backends.cpu.library import Backend as Backend, backends as backends
 from jbptt.cells.bahdanau import (
     bahdanau_cell as bahdanau_cell,
 )
@@ -51,7 +52,6 @@ from jbptt.feedforward.losses import (
     softmax_cross_entropy as softmax_cross_entropy,
 )
 from jbptt.feedforward.perceptron import mlp as mlp, mlp_init as mlp_init
-from jbptt.kernels.library import Backend as Backend, backends as backends
 from jbptt.networks.decoding import (
     Decoded as Decoded,
     beam_search as beam_search,

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 import jbptt
-from jbptt.kernels import library, native
-from jbptt.kernels.library import INSTRUCTION_SETS, loaded
+from jbptt.backends.cpu import library
+from jbptt.backends.cpu.library import INSTRUCTION_SETS, loaded
+from jbptt.kernels import native
 
 KERNELS = loaded()
 needs_kernels = pytest.mark.skipif(isinstance(KERNELS, str), reason=f"no kernels: {KERNELS}")
@@ -309,7 +310,7 @@ def test_a_library_for_a_newer_jaxlib_is_not_registered(monkeypatch):
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
 def test_sanitizers_find_nothing(tmp_path):
     """Address's and UndefinedBehavior's, watching the kernels over odd sizes, alone and with helpers."""
-    here, kernels = Path(__file__).parent, Path(native.__file__).parent / "cpu"
+    here, kernels = Path(__file__).parent, Path(library.__file__).parent
     flags = "-std=c++17 -O0 -Wno-psabi -fsanitize=address,undefined -fno-sanitize-recover=all -pthread"
     vectors = ["-DJBPTT_LANES=4", "-DJBPTT_PANEL=2"]
     sources = [here / "native" / "driver.cc", kernels / "kernels.cc"]

@@ -1,5 +1,5 @@
 """A whole recurrence in one call of a C++ kernel, forward and back: products with the inputs and the weights' gradients
-among it. The kernels are in cpu/; recurrence.h says how they are laid out.
+among it. The kernels are in backends/cpu/; recurrence.h says how they are laid out.
 
 T time, B batch, I inputs, H units, G gates.
 """
@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jbptt.backends.cpu.library import Library, loaded
 from jbptt.cells.cell import H_MASK, Cell, Params, State, own_functions
 from jbptt.hand_derived import HandDerived
-from jbptt.kernels.library import Library, loaded
 from jbptt.kernels.vmapping import batchable_backward, batchable_forward
 from jbptt.recurrence import bptt
 from jbptt.recurrence.bptt import before_each_step, recur

@@ -1,4 +1,4 @@
-"""The library of C++ kernels in cpu/: whether there is one for this machine, and which instruction set it takes."""
+"""The library of C++ kernels: whether there is one for this machine, and which instruction set it takes."""
 
 import ctypes
 import re
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import jax
 
-BUILT = Path(__file__).parent / "cpu" / "built"
+BUILT = Path(__file__).parent / "built"
 """Where installing puts the libraries, one for each instruction set, and the compiler's words where that failed."""
 
 INSTRUCTION_SETS = ("avx512", "avx2", "portable")

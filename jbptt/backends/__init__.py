@@ -1,0 +1,1 @@
+"""What can run a recurrence: one file or folder a backend, each with the same results."""
