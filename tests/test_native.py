@@ -15,7 +15,8 @@ import pytest
 
 import jbptt
 from jbptt.backends.cpu import library
-from jbptt.backends.cpu.library import INSTRUCTION_SETS, loaded
+from jbptt.backends.cpu.library import loaded
+from jbptt.backends.cpu.sources import INSTRUCTION_SETS, sources_digest
 from jbptt.kernels import native
 
 KERNELS = loaded()
@@ -294,6 +295,29 @@ def test_without_a_library(tmp_path, monkeypatch):
         assert "cannot be loaded" in jbptt.backends()["native"].detail
     finally:
         loaded.cache_clear()
+
+
+@needs_kernels
+def test_a_library_of_other_sources_is_not_registered(monkeypatch):
+    monkeypatch.setattr(library, "sources_digest", lambda: "0123456789abcdef")
+    monkeypatch.setattr(jax.ffi, "register_ffi_target", lambda *args, **options: pytest.fail("registered"))
+    loaded.cache_clear()
+    try:
+        detail = "it was built from other sources: install jbptt again with pip"
+        assert jbptt.backends()["native"] == library.Backend(False, detail)
+    finally:
+        loaded.cache_clear()
+
+
+def test_every_change_of_a_source_changes_the_digest(tmp_path):
+    copied = Path(shutil.copytree(Path(library.__file__).parent, tmp_path / "cpu", ignore=lambda *_: ["built"]))
+    assert sources_digest(copied) == sources_digest()
+    digests = {sources_digest()}
+    for path in sorted([*copied.glob("*.h"), *copied.glob("*.cc")]):
+        path.write_text(path.read_text() + "\n")
+        assert sources_digest(copied) not in digests
+        digests.add(sources_digest(copied))
+    assert len(digests) > 5
 
 
 @needs_kernels

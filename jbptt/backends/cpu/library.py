@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import jax
 
+from jbptt.backends.cpu.sources import INSTRUCTION_SETS, sources_digest
+
 BUILT = Path(__file__).parent / "built"
 """Where installing puts the libraries, one for each instruction set, and the compiler's words where that failed."""
 
-INSTRUCTION_SETS = ("avx512", "avx2", "portable")
+STALE = "it was built from other sources: install jbptt again with pip"
 
 
 class Library(NamedTuple):
@@ -37,16 +39,18 @@ def loaded(instruction_set: str | None = None) -> Library | str:
         failed = BUILT / "failed.txt"
         return failed.read_text().strip() if failed.exists() else "it was not built: install jbptt with pip"
     try:
+        if not _is_fresh(_opened(portable)):
+            return STALE
         built_for = _opened(portable).jbptt_ffi_version()
         if built_for > ffi_version():  # registering it would leave JAX without its CPU
             return f"it was built for a newer JAX (interface 0.{built_for}, not 0.{ffi_version()}): install jbptt again"
-        best = _opened(portable).jbptt_instruction_set
-        best.restype = ctypes.c_char_p
-        best = best().decode()
+        best = _text(_opened(portable).jbptt_instruction_set)
         wanted = instruction_set or best
         if INSTRUCTION_SETS.index(wanted) < INSTRUCTION_SETS.index(best):
             return f"this machine has no {wanted}"
         library = _opened(BUILT / f"{wanted}.so")
+        if not _is_fresh(library):
+            return STALE
         named = Library(wanted, library.jbptt_lanes())
         for direction in ("forward", "backward"):
             handler = jax.ffi.pycapsule(getattr(library, f"jbptt_{direction}"))
@@ -66,6 +70,16 @@ def ffi_version() -> int:
 @cache
 def _opened(path):
     return ctypes.CDLL(str(path))
+
+
+def _is_fresh(library):
+    """Whether it was built from the sources beside this file; the libraries before there were digests have none."""
+    return hasattr(library, "jbptt_sources_digest") and _text(library.jbptt_sources_digest) == sources_digest()
+
+
+def _text(function):
+    function.restype = ctypes.c_char_p
+    return function().decode()
 
 
 class Backend(NamedTuple):

@@ -148,7 +148,10 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jbptt_backward, call_backward,
                                   .Ret<F32>()    // dc_reset
                                   .Ret<F32>());  // δ, in the place of saved
 
-// For Python: the minor version of XLA's interface, the floats in a vector, and the best instruction set of this machine.
+// For Python: what the library was built from, the minor version of XLA's interface, the floats in a vector, and the best
+// instruction set of this machine.
+extern "C" const char* jbptt_sources_digest() { return JBPTT_SOURCES_DIGEST; }
+
 extern "C" int jbptt_ffi_version() { return XLA_FFI_API_MINOR; }
 
 extern "C" int jbptt_lanes() { return JBPTT_LANES; }
