@@ -48,18 +48,22 @@ def build(folder: Path) -> None:
     if not headers.is_dir():
         raise RuntimeError(f"jaxlib has no headers in {headers}")
 
-    sources = [str(FOLDER / "native.cc"), str(FOLDER / "kernels.cc")]
     digest = f'-DJBPTT_SOURCES_DIGEST="{SOURCES.sources_digest()}"'
 
-    def compiled(name, finished):
-        flags = [*SOURCES.FLAGS, "-shared", *sets[name], digest, "-isystem", str(headers)]
-        command = [*compiler, *flags, *sources, "-o", str(finished)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode or not finished.exists():
+    def run(*arguments):
+        done = subprocess.run([*compiler, *SOURCES.FLAGS, *map(str, arguments)], capture_output=True, text=True)
+        if done.returncode or not Path(arguments[-1]).exists():
             raise RuntimeError(f"the C++ compiler {compiler[0]} failed: {done.stderr or done.returncode}")
-        return finished
+        return Path(arguments[-1])
 
     with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(os.cpu_count()) as pool:
-        libraries = list(pool.map(lambda name: compiled(name, Path(temporary) / f"{name}.so"), sets))
+        at = Path(temporary)
+        kernels = {
+            name: pool.submit(run, *sets[name], "-c", FOLDER / "kernels.cc", "-o", at / f"{name}.o") for name in sets
+        }
+        # What JAX calls is the same for every instruction set, and no hot code.
+        native = pool.submit(run, digest, "-isystem", headers, "-c", FOLDER / "native.cc", "-o", at / "native.o")
+        objects = {name: (compiled.result(), native.result()) for name, compiled in kernels.items()}
+        libraries = [run("-shared", *objects[name], "-o", at / f"{name}.so") for name in sets]
         for library in libraries:  # all or none
             shutil.move(library, folder / library.name)

@@ -22,6 +22,8 @@ from jbptt.kernels import native
 KERNELS = loaded()
 needs_kernels = pytest.mark.skipif(isinstance(KERNELS, str), reason=f"no kernels: {KERNELS}")
 
+NATIVE = Path(__file__).parent / "native"
+
 VARIANTS = {name: cell for name, cell in jbptt.LSTM_VARIANTS.items() if name not in ("NP", "FGR")}
 CELLS = {
     "lstm": jbptt.lstm,
@@ -331,14 +333,29 @@ def test_a_library_for_a_newer_jaxlib_is_not_registered(monkeypatch):
         loaded.cache_clear()
 
 
-@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+needs_compiler = pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+
+
+def compiled_and_run(flags, sources, program):
+    """What a C++ program says, and how it ends."""
+    kernels = Path(library.__file__).parent
+    subprocess.run(["c++", "-std=c++17", "-Wno-psabi", *flags, f"-I{kernels}", *sources, "-o", program], check=True)
+    return subprocess.run([program], capture_output=True, text=True)
+
+
+@needs_compiler
 def test_sanitizers_find_nothing(tmp_path):
     """Address's and UndefinedBehavior's, watching the kernels over odd sizes, alone and with helpers."""
-    here, kernels = Path(__file__).parent, Path(library.__file__).parent
-    flags = "-std=c++17 -O0 -Wno-psabi -fsanitize=address,undefined -fno-sanitize-recover=all -pthread"
-    vectors = ["-DJBPTT_LANES=4", "-DJBPTT_PANEL=2"]
-    sources = [here / "native" / "driver.cc", kernels / "kernels.cc"]
-    program = tmp_path / "driver"
-    subprocess.run(["c++", *flags.split(), *vectors, f"-I{kernels}", *sources, "-o", program], check=True)
-    done = subprocess.run([program], capture_output=True, text=True)
+    flags = "-O0 -fsanitize=address,undefined -fno-sanitize-recover=all -pthread -DJBPTT_LANES=4 -DJBPTT_PANEL=2"
+    sources = [NATIVE / "driver.cc", Path(library.__file__).parent / "kernels.cc"]
+    done = compiled_and_run(flags.split(), sources, tmp_path / "driver")
     assert (done.returncode, done.stdout) == (0, "0 failures\n"), done.stderr
+
+
+@needs_compiler
+@pytest.mark.parametrize(("lanes", "panel"), [(4, 2), (4, 4), (8, 2), (16, 4)])
+def test_functions_of_vectors_and_every_tile_of_a_product(lanes, panel, tmp_path):
+    """By any machine's instructions: the compiler makes wide vectors of narrow ones."""
+    flags = f"-O2 -ffp-contract=fast -DJBPTT_LANES={lanes} -DJBPTT_PANEL={panel}"
+    done = compiled_and_run(flags.split(), [NATIVE / "arithmetic.cc"], tmp_path / "arithmetic")
+    assert (done.returncode, done.stdout) == (0, "0 failures\n")

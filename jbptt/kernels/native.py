@@ -22,14 +22,6 @@ from jbptt.recurrence.bptt import before_each_step, recur
 from jbptt.recurrence.forward import Direction, Sequence, forward
 from jbptt.recurrence.marks import without_integers
 
-KINDS = ("lstm", "lstm_nig", "lstm_nfg", "lstm_nog", "lstm_niaf", "lstm_noaf", "lstm_cifg", "gru")
-KINDS += ("rnn_tanh", "rnn_relu", "rnn_sigmoid")
-"""In the order of problem.h."""
-
-S_OF = dict.fromkeys(KINDS, 3) | {"lstm": 4, "lstm_niaf": 4, "lstm_noaf": 4, "gru": 4}
-S_OF |= {"rnn_tanh": 1, "rnn_relu": 1, "rnn_sigmoid": 1}
-"""How many numbers of each unit a step keeps: S of cells.h."""
-
 NOTHING = (0,)
 """The shape of what there is not."""
 
@@ -49,6 +41,10 @@ class Native(NamedTuple):
     library: Library
     cell: Cell
     reverse: bool
+
+    @property
+    def kind(self):
+        return self.library.kinds[self.cell.kernel.kind]
 
 
 class Residuals(NamedTuple):
@@ -140,10 +136,11 @@ def _call_forward(native, saving, params, state, reset_state, sequence):
     T, *batch, _ = sequence.xs.shape
     B, H, has_c = math.prod(batch), params["W"].shape[0], hasattr(state, "c")
     Hp = -(-H // native.library.lanes) * native.library.lanes
-    kept = (S_OF[native.cell.kernel.kind] * Hp if saving else 0, Hp if saving and has_c else 0)
+    kept = (native.kind.saved * Hp if saving else 0, Hp if saving and has_c else 0)
     shapes = [(T, B, H), (B, H), (B, H) if has_c else NOTHING, *((T, B, size) for size in kept)]
     args = _flat_arguments(native, params, state, reset_state, sequence)
-    hs, h, c, saved, cs = _call(native, "forward", shapes, args)
+    scratch = native.library.scratch(native.cell.kernel.kind, "forward", B, sequence.xs.shape[-1], H)
+    hs, h, c, saved, cs, _ = _call(native, "forward", [*shapes, (scratch,)], args)
     saved, cs = saved.reshape(T, *batch, kept[0]), cs.reshape(T, *batch, kept[1])
     return _state_like(state, h, c, batch), hs.reshape(T, *batch, H), saved, cs
 
@@ -179,10 +176,7 @@ def _backward_of_many(native, params, state, reset_state, sequence, hs, saved, c
     _, *others, delta = _called_back(native, *args, of_weights=False)
     h_prev = before_each_step(bptt.Residuals(params, sequence, state.h, reset_state, hs, None, None), native.reverse)
     T, N, *_ = sequence.xs.shape
-    S = S_OF[native.cell.kernel.kind]
-    at_x, at_h = np.arange(S), np.arange(S)
-    if native.cell.kernel.kind == "gru":  # δn at x U, δn ⊙ r at h W
-        at_x, at_h = np.array([0, 1, 2]), np.array([0, 1, 3])
+    S, at_x, at_h = native.kind.saved, np.array(native.kind.at_x), np.array(native.kind.at_h)
     H, lanes = params["W"].shape[0], native.library.lanes
     delta = jnp.swapaxes(delta.reshape(T, N, -1, delta.shape[-1] // (S * lanes), S, lanes), -2, -3)
     delta = delta.reshape(*delta.shape[:4], -1)[..., :H]  # [T, N, B, S, H]
@@ -207,8 +201,10 @@ def _called_back(native, params, state, reset_state, sequence, hs, saved, cs, ds
     given = [array.reshape(T, B, array.shape[-1]) for array in (hs, saved, cs, dhs)]
     shapes = [(T, B, I), *weights, *of_state, *resets, given[1].shape]
     alias = {len(args) + 1: len(shapes) - 1}  # δ takes the place of what was saved
+    scratch = native.library.scratch(native.cell.kernel.kind, "backward", B, I, H, of_weights)
     args = [*args, *given, *_flat_state(dstate, B, H)]
-    dxs, dU, dW, db, dp, dh, dc, dh_reset, dc_reset, delta = _call(native, "backward", shapes, args, alias)
+    outs = _call(native, "backward", [*shapes, (scratch,)], args, alias)
+    dxs, dU, dW, db, dp, dh, dc, dh_reset, dc_reset, delta, _ = outs
     dparams = {"U": dU, "W": dW, "b": db, "p": _unpacked(native.cell, dp, H), "bn": dp}
     dreset_state = None if reset_state is None else _state_like(state, dh_reset, dc_reset, batch)
     dparams = {name: dparams[name] for name in params} if of_weights else {}
@@ -222,8 +218,7 @@ def _by_xla(native, *args):
 def _call(native, direction, shapes, args, aliases=None):
     outs = [_result(shape, jax.typeof(args[0])) for shape in shapes]
     call = jax.ffi.ffi_call(native.library.target(direction), outs, input_output_aliases=aliases)
-    kind = np.int32(KINDS.index(native.cell.kernel.kind))
-    return call(*args, kind=kind, reverse=native.reverse)
+    return call(*args, kind=native.cell.kernel.kind, reverse=native.reverse)
 
 
 def _result(shape, of_xs):
