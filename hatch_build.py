@@ -4,6 +4,7 @@ they. One library for each instruction set of the machine's architecture: which 
 
 import os
 import platform
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -12,32 +13,17 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES = Path(__file__).parent / "jbptt" / "kernels" / "cpu"
-FLAGS = [
-    "-std=c++17",
-    "-O3",
-    "-DNDEBUG",
-    "-ffp-contract=fast",
-    "-fno-math-errno",
-    "-Wno-psabi",
-    "-fPIC",
-    "-fvisibility=hidden",
-    "-shared",
-]
-X86 = {
-    "avx512": ["-mavx512f", "-mavx512dq", "-mfma", "-mprefer-vector-width=512", "-DJBPTT_LANES=16", "-DJBPTT_PANEL=4"],
-    "avx2": ["-mavx2", "-mfma", "-DJBPTT_LANES=8", "-DJBPTT_PANEL=2"],
-    "portable": ["-DJBPTT_LANES=4", "-DJBPTT_PANEL=2"],
-}
-ARM = {"portable": ["-DJBPTT_LANES=4", "-DJBPTT_PANEL=4"]}  # NEON, which all have
+FOLDER = Path(__file__).parent / "jbptt" / "backends" / "cpu"
+SOURCES = SimpleNamespace(**runpy.run_path(str(FOLDER / "sources.py")))  # not as a module of jbptt, which needs jax
 
 
 class Kernels(BuildHookInterface):
     def initialize(self, version, build_data):
-        built = SOURCES / "built"
+        built = FOLDER / "built"
         shutil.rmtree(built, ignore_errors=True)
         built.mkdir()
         try:
@@ -58,20 +44,26 @@ def build(folder: Path) -> None:
     if jaxlib is None:
         raise RuntimeError("there is no jaxlib whose headers it could be built with")
     headers = Path(jaxlib.origin).parent / "include"
-    sets = X86 if platform.machine().lower() in ("x86_64", "amd64") else ARM
+    sets = SOURCES.X86 if platform.machine().lower() in ("x86_64", "amd64") else SOURCES.ARM
     if not headers.is_dir():
         raise RuntimeError(f"jaxlib has no headers in {headers}")
 
-    sources = [str(SOURCES / "native.cc"), str(SOURCES / "kernels.cc")]
+    digest = f'-DJBPTT_SOURCES_DIGEST="{SOURCES.sources_digest()}"'
 
-    def compiled(name, finished):
-        command = [*compiler, *FLAGS, *sets[name], "-isystem", str(headers), *sources, "-o", str(finished)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode or not finished.exists():
+    def run(*arguments):
+        done = subprocess.run([*compiler, *SOURCES.FLAGS, *map(str, arguments)], capture_output=True, text=True)
+        if done.returncode or not Path(arguments[-1]).exists():
             raise RuntimeError(f"the C++ compiler {compiler[0]} failed: {done.stderr or done.returncode}")
-        return finished
+        return Path(arguments[-1])
 
     with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(os.cpu_count()) as pool:
-        libraries = list(pool.map(lambda name: compiled(name, Path(temporary) / f"{name}.so"), sets))
+        at = Path(temporary)
+        kernels = {
+            name: pool.submit(run, *sets[name], "-c", FOLDER / "kernels.cc", "-o", at / f"{name}.o") for name in sets
+        }
+        # What JAX calls is the same for every instruction set, and no hot code.
+        native = pool.submit(run, digest, "-isystem", headers, "-c", FOLDER / "native.cc", "-o", at / "native.o")
+        objects = {name: (compiled.result(), native.result()) for name, compiled in kernels.items()}
+        libraries = [run("-shared", *objects[name], "-o", at / f"{name}.so") for name in sets]
         for library in libraries:  # all or none
             shutil.move(library, folder / library.name)

@@ -41,8 +41,17 @@ def call_by_rules(rules: Rules, operands: Arrays) -> list[jax.Array]:
     """`rules.evaluate(*operands)`, transformed by its rules. Without a transformation it is evaluated at once."""
     if rules.on_cpu is None and not any(isinstance(operand, Tracer) for operand in operands):
         return list(rules.evaluate(*operands))
-    program = jax.make_jaxpr(lambda *operands: list(rules.evaluate(*operands)))(*operands)
-    return call_p.bind(*operands, rules=rules, program=program)
+    return call_p.bind(*operands, rules=rules, program=Program())
+
+
+class Program:
+    """What a call evaluates, as a jaxpr: there from when the call is traced, not where it is differentiated before."""
+
+    jaxpr: Any = None
+
+    def trace(self, rules: Rules, operands: Arrays) -> Any:
+        self.jaxpr = jax.make_jaxpr(lambda *operands: list(rules.evaluate(*operands)))(*operands)
+        return self.jaxpr
 
 
 call_p = core.Primitive("jbptt")
@@ -79,7 +88,8 @@ def is_linear(operand: Any) -> bool:
 def _batch(axis, operands, axes, *, rules, program):
     names = {"axis_size": axis.size, "axis_name": axis.name, "spmd_axis_name": axis.spmd_name}
     if all(at is None for at in axes):
-        return call_p.bind(*operands, rules=rules, program=program), [None] * len(program.out_avals)
+        outs = call_p.bind(*operands, rules=rules, program=program)
+        return outs, [None] * len(outs)
     batch = rules.batch or (lambda operands, axes, names: _batch_by_vmap(rules, operands, axes, names))
     return batch(list(operands), list(axes), names)
 
@@ -133,7 +143,7 @@ def _moved(array, to):
 
 
 def _lower(context, *operands, rules, program):
-    return mlir.lower_fun(core.jaxpr_as_fun(program), multiple_results=True)(context, *operands)
+    return mlir.lower_fun(core.jaxpr_as_fun(program.jaxpr), multiple_results=True)(context, *operands)
 
 
 def _lower_on_cpu(context, *operands, rules, program):
@@ -153,7 +163,7 @@ def _has_the_program_to_itself(context):
 
 
 call_p.def_impl(lambda *operands, rules, program: rules.evaluate(*operands))
-call_p.def_abstract_eval(lambda *operands, rules, program: program.out_avals)
+call_p.def_abstract_eval(lambda *operands, rules, program: program.trace(rules, operands).out_avals)
 ad.primitive_jvps[call_p] = _jvp
 ad.primitive_transposes[call_p] = _transpose
 batching.fancy_primitive_batchers[call_p] = _batch  # told the axis, which may have a name

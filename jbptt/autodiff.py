@@ -106,20 +106,25 @@ class HandDerived:
 
             return jax.linear_transpose(plain, *[operands[n] for n in linear])(list(cotangents))
 
-        rules = _jax.Rules(evaluate, jvp=partial(self._jvp, static, structure), transpose=transpose)
+        def jvp(leaves, tangents):
+            out, tangents = self._jvp(static, jax.tree.unflatten(structure, leaves), tangents)
+            outs, out_structure = jax.tree.flatten(out)
+            out_structures.append(out_structure)
+            return outs, tangents
+
+        rules = _jax.Rules(evaluate, jvp, transpose)
         outs = _jax.call_by_rules(rules, leaves)
         return jax.tree.unflatten(out_structures[0], outs)
 
-    def _jvp(self, static, structure, leaves, tangents):
+    def _jvp(self, static, args, tangents):
+        """(the result, the tangents of its leaves)"""
         moving = tuple(n for n, tangent in enumerate(tangents) if tangent is not None)
-        perturbed = jax.tree.unflatten(structure, [n in moving for n in range(len(leaves))])
+        perturbed = jax.tree.unflatten(jax.tree.structure(args), [tangent is not None for tangent in tangents])
         static = self._narrowed(*static, perturbed)
-        args = jax.tree.unflatten(structure, leaves)
         out, saved = self._forward_residuals(*static, *args)
         known, structure = jax.tree.flatten(Residuals(args, out, saved))
-        outs = jax.tree.leaves(out)
         moved = iter(_Linear(self, static, structure, moving)(known, [tangents[n] for n in moving]))
-        return outs, [next(moved) if _is_real(out) else None for out in outs]
+        return out, [next(moved) if _is_real(leaf) else None for leaf in jax.tree.leaves(out)]
 
     def _tangents(self, linear, known, tangents):
         """The half that goes forward: JAX's derivative of the plain function."""

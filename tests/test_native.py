@@ -14,11 +14,15 @@ import numpy as np
 import pytest
 
 import jbptt
-from jbptt.kernels import library, native
-from jbptt.kernels.library import INSTRUCTION_SETS, loaded
+from jbptt.backends.cpu import library
+from jbptt.backends.cpu.library import loaded
+from jbptt.backends.cpu.sources import INSTRUCTION_SETS, sources_digest
+from jbptt.kernels import native
 
 KERNELS = loaded()
 needs_kernels = pytest.mark.skipif(isinstance(KERNELS, str), reason=f"no kernels: {KERNELS}")
+
+NATIVE = Path(__file__).parent / "native"
 
 VARIANTS = {name: cell for name, cell in jbptt.LSTM_VARIANTS.items() if name not in ("NP", "FGR")}
 CELLS = {
@@ -296,6 +300,29 @@ def test_without_a_library(tmp_path, monkeypatch):
 
 
 @needs_kernels
+def test_a_library_of_other_sources_is_not_registered(monkeypatch):
+    monkeypatch.setattr(library, "sources_digest", lambda: "0123456789abcdef")
+    monkeypatch.setattr(jax.ffi, "register_ffi_target", lambda *args, **options: pytest.fail("registered"))
+    loaded.cache_clear()
+    try:
+        detail = "it was built from other sources: install jbptt again with pip"
+        assert jbptt.backends()["native"] == library.Backend(False, detail)
+    finally:
+        loaded.cache_clear()
+
+
+def test_every_change_of_a_source_changes_the_digest(tmp_path):
+    copied = Path(shutil.copytree(Path(library.__file__).parent, tmp_path / "cpu", ignore=lambda *_: ["built"]))
+    assert sources_digest(copied) == sources_digest()
+    digests = {sources_digest()}
+    for path in sorted([*copied.glob("*.h"), *copied.glob("*.cc")]):
+        path.write_text(path.read_text() + "\n")
+        assert sources_digest(copied) not in digests
+        digests.add(sources_digest(copied))
+    assert len(digests) > 5
+
+
+@needs_kernels
 def test_a_library_for_a_newer_jaxlib_is_not_registered(monkeypatch):
     monkeypatch.setattr(library, "ffi_version", lambda: 0)
     monkeypatch.setattr(jax.ffi, "register_ffi_target", lambda *args, **options: pytest.fail("registered"))
@@ -306,14 +333,29 @@ def test_a_library_for_a_newer_jaxlib_is_not_registered(monkeypatch):
         loaded.cache_clear()
 
 
-@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+needs_compiler = pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+
+
+def compiled_and_run(flags, sources, program):
+    """What a C++ program says, and how it ends."""
+    kernels = Path(library.__file__).parent
+    subprocess.run(["c++", "-std=c++17", "-Wno-psabi", *flags, f"-I{kernels}", *sources, "-o", program], check=True)
+    return subprocess.run([program], capture_output=True, text=True)
+
+
+@needs_compiler
 def test_sanitizers_find_nothing(tmp_path):
     """Address's and UndefinedBehavior's, watching the kernels over odd sizes, alone and with helpers."""
-    here, kernels = Path(__file__).parent, Path(native.__file__).parent / "cpu"
-    flags = "-std=c++17 -O0 -Wno-psabi -fsanitize=address,undefined -fno-sanitize-recover=all -pthread"
-    vectors = ["-DJBPTT_LANES=4", "-DJBPTT_PANEL=2"]
-    sources = [here / "native" / "driver.cc", kernels / "kernels.cc"]
-    program = tmp_path / "driver"
-    subprocess.run(["c++", *flags.split(), *vectors, f"-I{kernels}", *sources, "-o", program], check=True)
-    done = subprocess.run([program], capture_output=True, text=True)
+    flags = "-O0 -fsanitize=address,undefined -fno-sanitize-recover=all -pthread -DJBPTT_LANES=4 -DJBPTT_PANEL=2"
+    sources = [NATIVE / "driver.cc", Path(library.__file__).parent / "kernels.cc"]
+    done = compiled_and_run(flags.split(), sources, tmp_path / "driver")
     assert (done.returncode, done.stdout) == (0, "0 failures\n"), done.stderr
+
+
+@needs_compiler
+@pytest.mark.parametrize(("lanes", "panel"), [(4, 2), (4, 4), (8, 2), (16, 4)])
+def test_functions_of_vectors_and_every_tile_of_a_product(lanes, panel, tmp_path):
+    """By any machine's instructions: the compiler makes wide vectors of narrow ones."""
+    flags = f"-O2 -ffp-contract=fast -DJBPTT_LANES={lanes} -DJBPTT_PANEL={panel}"
+    done = compiled_and_run(flags.split(), [NATIVE / "arithmetic.cc"], tmp_path / "arithmetic")
+    assert (done.returncode, done.stdout) == (0, "0 failures\n")

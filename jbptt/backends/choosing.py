@@ -1,10 +1,11 @@
 """Which backend runs what."""
 
+from jbptt.backends.cpu.backend import CPU
 from jbptt.backends.protocol import Backend, BackendStatus
 from jbptt.backends.scan import SCAN
 from jbptt.recurrence.inputs import Inputs, Spec
 
-BACKENDS: tuple[Backend, ...] = (SCAN,)
+BACKENDS: tuple[Backend, ...] = (CPU, SCAN)
 """In the order of preference. The last runs everything."""
 
 OTHER_NAMES = {"native": "cpu", "xla": "scan"}

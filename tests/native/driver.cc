@@ -1,24 +1,25 @@
-// Runs every kernel over odd sizes, alone and with helpers, for sanitizers to watch; and sees that helpers change nothing.
-#include <cstdio>
+// Runs every kernel over odd sizes, alone and with helpers, whatever results are wanted, for sanitizers to watch; and
+// sees that neither helpers nor what else is wanted change a result.
+#include <array>
 #include <cmath>
+#include <cstdio>
 #include <random>
 #include <thread>
 #include <vector>
 
-#include "problem.h"
+#include "recurrence_args.h"
 
 namespace {
 
-using jbptt::Kind;
 using Floats = std::vector<float>;
 
-class Threads : public jbptt::Helpers {
+class Threads : public jbptt::Executor {
  public:
-  explicit Threads(int number) : number_(number) {}
+  explicit Threads(int threads) : number_(threads) {}
   ~Threads() override {
     for (auto& thread : threads_) thread.join();
   }
-  int number() const override { return number_; }
+  int threads() const override { return number_; }
   void schedule(std::function<void()> function) override {
     if (++scheduled_ % 3 == 0) late_.push_back(function);  // some come when all is done
     else threads_.emplace_back(std::move(function));
@@ -33,15 +34,24 @@ class Threads : public jbptt::Helpers {
   std::vector<std::function<void()>> late_;
 };
 
-int blocks(Kind kind) {
-  switch (kind) {
-    case Kind::lstm: case Kind::lstm_niaf: case Kind::lstm_noaf: return 4;
-    case Kind::rnn_tanh: case Kind::rnn_relu: case Kind::rnn_sigmoid: return 1;
-    default: return 3;
-  }
-}
+struct Case {
+  int T, B, I, H;
+  bool marked, reverse;
+};
 
-Floats run(Kind kind, int T, int B, int I, int H, bool marked, bool reverse, int helpers) {
+enum class Cotangents { given, zeros, nothing };
+
+// What a backward is asked for.
+struct Wanted {
+  bool weights = true, xs = true, state = true, resets = true;
+  Cotangents cotangents = Cotangents::given;  // of the last state
+};
+
+// Wanted results, one after the other; each array by itself, so that a sanitizer sees its ends.
+using Results = std::vector<Floats>;
+
+Results run(const jbptt::Kind& kind, const Case& now, const Wanted& wanted, int helpers, int memory_of) {
+  const auto [T, B, I, H, marked, reverse] = now;
   std::mt19937 draw(T * 1000 + B * 100 + I * 10 + H);
   std::normal_distribution<float> normal;
   auto drawn = [&](size_t size) {
@@ -49,8 +59,9 @@ Floats run(Kind kind, int T, int B, int I, int H, bool marked, bool reverse, int
     for (float& x : array) x = 0.5f * normal(draw);
     return array;
   };
-  const int G = blocks(kind), S = kind == Kind::gru ? 4 : G, Hp = (H + JBPTT_LANES - 1) / JBPTT_LANES * JBPTT_LANES;
-  Floats xs = drawn(T * B * I), U = drawn(I * G * H), W = drawn(H * G * H), b = drawn(G * H), p = drawn(3 * H);
+  const int G = kind.gates, S = kind.saved, Hp = (H + jbptt::lanes() - 1) / jbptt::lanes() * jbptt::lanes();
+  const int extra = jbptt::vectors_of(kind.extra) * H;
+  Floats xs = drawn(T * B * I), U = drawn(I * G * H), W = drawn(H * G * H), b = drawn(G * H), p = drawn(extra);
   Floats h0 = drawn(B * H), c0 = drawn(B * H), hr = drawn(B * H), cr = drawn(B * H);
   Floats dhs = drawn(T * B * H), dh = drawn(B * H), dc = drawn(B * H);
   std::vector<uint8_t> marks(T * B);
@@ -62,51 +73,89 @@ Floats run(Kind kind, int T, int B, int I, int H, bool marked, bool reverse, int
   if (marked)  // padding that is no number
     for (int n = 0; n < T * B * I; ++n)
       if (!(marks[n / I] & jbptt::kValid)) xs[n] = NAN;
-  Floats hs(T * B * H), h_last(B * H), c_last(B * H), saved(T * B * S * Hp), cs(T * B * Hp);
-  Floats dxs(T * B * I), dU(U.size()), dW(W.size()), db(b.size()), dp(3 * H), dh0(B * H), dc0(B * H), dhr(B * H), dcr(B * H);
 
-  jbptt::Problem problem{};
-  problem.kind = kind, problem.T = T, problem.B = B, problem.I = I, problem.H = H, problem.reverse = reverse;
-  problem.xs = xs.data(), problem.U = U.data(), problem.W = W.data(), problem.b = b.data();
-  if (kind <= Kind::gru) problem.p = p.data();
-  problem.h0 = h0.data(), problem.c0 = c0.data();
-  if (marked) problem.marks = marks.data(), problem.h_reset = hr.data(), problem.c_reset = cr.data();
-  problem.hs = hs.data(), problem.h_last = h_last.data(), problem.c_last = c_last.data();
-  problem.saved = saved.data(), problem.cs = cs.data();
-  problem.dhs = dhs.data(), problem.dh_last = dh.data(), problem.dc_last = dc.data();
-  problem.dxs = dxs.data(), problem.dU = dU.data(), problem.dW = dW.data(), problem.db = db.data(), problem.dp = dp.data();
-  problem.dh0 = dh0.data(), problem.dc0 = dc0.data();
-  if (marked) problem.dh_reset = dhr.data(), problem.dc_reset = dcr.data();
+  auto array = [](bool wanted, size_t size) { return Floats(wanted ? size : 0, NAN); };
+  auto of = [](Floats& array) { return array.empty() ? nullptr : array.data(); };
+  const bool has_c = kind.has_c, resets = marked && wanted.resets;
+  Floats hs = array(true, T * B * H), h_last = array(true, B * H), c_last = array(has_c, B * H);
+  Floats saved = array(true, T * B * S * Hp), cs = array(has_c, T * B * Hp);
+  Floats dxs = array(wanted.xs, T * B * I), dU = array(wanted.weights, U.size()), dW = array(wanted.weights, W.size());
+  Floats db = array(wanted.weights, b.size()), dp = array(wanted.weights, extra);
+  Floats dh0 = array(wanted.state, B * H), dc0 = array(wanted.state && has_c, B * H);
+  Floats dhr = array(resets, B * H), dcr = array(resets && has_c, B * H);
+
+  jbptt::RecurrenceArgs args{};
+  args.T = T, args.B = B, args.I = I, args.H = H, args.reverse = reverse;
+  args.xs = xs.data(), args.U = U.data(), args.W = W.data(), args.b = b.data(), args.p = of(p);
+  args.h0 = h0.data(), args.c0 = has_c ? c0.data() : nullptr;
+  if (marked) args.marks = marks.data(), args.h_reset = hr.data(), args.c_reset = has_c ? cr.data() : nullptr;
+  args.hs = hs.data(), args.h_last = h_last.data(), args.c_last = of(c_last);
+  args.saved = saved.data(), args.cs = of(cs);
+  if (wanted.cotangents == Cotangents::zeros) dh.assign(dh.size(), 0.0f), dc.assign(dc.size(), 0.0f);
+  if (wanted.cotangents != Cotangents::nothing) args.dh_last = dh.data(), args.dc_last = has_c ? dc.data() : nullptr;
+  args.dhs = dhs.data(), args.dxs = of(dxs);
+  args.dU = of(dU), args.dW = of(dW), args.db = of(db), args.dp = of(dp);
+  args.dh0 = of(dh0), args.dc0 = of(dc0), args.dh_reset = of(dhr), args.dc_reset = of(dcr);
+
   Threads threads(helpers);
-  jbptt::forward(problem, threads);
-  jbptt::backward(problem, threads);
+  auto with_scratch = [&](const jbptt::ScratchSize& size) {
+    Floats scratch(size.of(B, memory_of), NAN);
+    args.scratch = scratch.data(), args.scratch_floats = scratch.size();
+    return scratch;
+  };
+  {
+    const Floats scratch = with_scratch(jbptt::forward_scratch(kind, I, H));
+    kind.forward(kind, args, threads);
+  }
+  {
+    const Floats scratch = with_scratch(jbptt::backward_scratch(kind, I, H, wanted.weights, wanted.xs));
+    kind.backward(kind, args, threads);
+  }
   threads.run_late();
+  return {hs, h_last, c_last, dxs, dU, dW, db, dp, dh0, dc0, dhr, dcr};
+}
 
-  Floats all;
-  if (kind > Kind::gru) dp.clear();
-  else if (kind == Kind::gru) dp.resize(H);
-  for (const Floats* results : {&hs, &h_last, &c_last, &dxs, &dU, &dW, &db, &dp, &dh0, &dc0, &dhr, &dcr}) all.insert(all.end(), results->begin(), results->end());
-  return all;
+// The first entry of what both have that differs by more than `tolerance`, or is no number; −1 for none.
+int difference(const Results& a, const Results& b, float tolerance) {
+  for (size_t n = 0; n < a.size(); ++n)
+    if (!a[n].empty() && !b[n].empty())
+      for (size_t k = 0; k < a[n].size(); ++k)
+        if (!std::isfinite(a[n][k]) || !(std::fabs(a[n][k] - b[n][k]) <= tolerance * (1 + std::fabs(a[n][k]))))
+          return static_cast<int>(n);
+  return -1;
 }
 
 }  // namespace
 
 int main() {
   int failures = 0;
-  for (int kind = 0; kind < static_cast<int>(Kind::count); ++kind)
-    for (const auto& [T, B, I, H] : {std::array{1, 1, 1, 1}, {4, 3, 5, 17}, {5, 7, 2, 33}, {130, 5, 3, 9}, {2, 26, 70, 66}})
+  for (const jbptt::Kind& kind : jbptt::kinds()) {
+    auto told = [&](const char* what, const Case& now, int result) {
+      if (result < 0) return;
+      std::printf("%s, T %d B %d I %d H %d, marked %d, reverse %d, %s: result %d\n", kind.name, now.T, now.B, now.I,
+                  now.H, now.marked, now.reverse, what, result);
+      ++failures;
+    };
+    for (const auto& [T, B, I, H] :
+         {std::array{1, 1, 1, 1}, {4, 3, 5, 17}, {5, 7, 2, 33}, {130, 5, 3, 9}, {2, 26, 70, 66}})
       for (bool marked : {false, true})
         for (bool reverse : {false, true}) {
-          const Floats alone = run(static_cast<Kind>(kind), T, B, I, H, marked, reverse, 0);
-          const Floats helped = run(static_cast<Kind>(kind), T, B, I, H, marked, reverse, 3);
-          for (size_t n = 0; n < alone.size(); ++n)
-            if (!std::isfinite(alone[n]) || std::fabs(alone[n] - helped[n]) > 1e-4f * (1 + std::fabs(alone[n]))) {
-              std::printf("kind %d, T %d B %d I %d H %d, marked %d, reverse %d: entry %zu is %g alone, %g with helpers\n", kind, T, B, I,
-                          H, marked, reverse, n, alone[n], helped[n]);
-              ++failures;
-              break;
-            }
+          const Case now{T, B, I, H, marked, reverse};
+          const Results alone = run(kind, now, {}, 0, 1);
+          told("with helpers", now, difference(alone, run(kind, now, {}, 3, 4), 1e-4f));
+          told("with memory for two", now, difference(alone, run(kind, now, {}, 3, 2), 1e-4f));
         }
+    for (int n = 0; n < 32; ++n) {  // whatever is wanted, that is what it is when all is
+      const Case now{4, 5, 3, 10, (n & 8) != 0, false};
+      Wanted wanted;
+      wanted.weights = n & 1, wanted.xs = n & 2, wanted.state = n & 4, wanted.resets = n & 16;
+      told("some results", now, difference(run(kind, now, wanted, 2, 3), run(kind, now, {}, 2, 3), 0));
+    }
+    Wanted zeros, nothing;
+    zeros.cotangents = Cotangents::zeros, nothing.cotangents = Cotangents::nothing;
+    const Case last{3, 4, 2, 9, true, false};
+    told("no cotangents", last, difference(run(kind, last, zeros, 0, 1), run(kind, last, nothing, 0, 1), 0));
+  }
   std::printf("%d failures\n", failures);
   return failures != 0;
 }

@@ -1,19 +1,21 @@
 // The cells' pointwise parts, one vector of units at a time; equations in jbptt/cells/lstm.py, gru.py and elman.py.
 //
-// A cell says: G, its blocks of U, W and b; S, the vectors that it saves, which its way back replaces by δ; the columns
-// of those that are δ at x U (kAtX) and at h W (kAtH); kUnits, the vectors of units that one panel holds.
+// A cell says: G, its blocks of U, W and b; S, the vectors that it saves, which its backward replaces by δ; the columns
+// of those that are δ at x U (kAtX) and at h W (kAtH); kUnits, the vectors of units that one panel holds; kExtra, what
+// other parameters it has: peepholes' gradients are its backward's own sums, bn's is that of the last column at h W.
 #pragma once
 
 #include "product.h"
+#include "recurrence_args.h"
 
 namespace jbptt {
 
 inline Vec prime_of_sigmoid(Vec a) { return a * (1.0f - a); }
 inline Vec prime_of_tanh(Vec a) { return 1.0f - a * a; }
 
-// What a step knows beside z: parameters p (3 peepholes, or bn), and the state before it.
+// What a step knows beside z: the extra parameters, and the state before it.
 struct Before {
-  Vec p[3], h, c;
+  Vec extra[3], h, c;
 };
 
 struct State {
@@ -28,7 +30,8 @@ struct Back {
 // kInput, kForget, kOutput: the gates that there are; kCoupled: f = 1 − i; kTanhIn, kTanhOut: the block's activations.
 template <bool kInput, bool kForget, bool kOutput, bool kCoupled, bool kTanhIn, bool kTanhOut>
 struct Lstm {
-  static constexpr int G = 1 + kInput + kForget + kOutput, S = G, kUnits = 1, kPeepholes = 3;
+  static constexpr int G = 1 + kInput + kForget + kOutput, S = G, kUnits = 1;
+  static constexpr Extra kExtra = Extra::peepholes;
   static constexpr bool kHasC = true;
   static constexpr int kAtX[4] = {0, 1, 2, 3}, kAtH[4] = {0, 1, 2, 3};
   static constexpr int i_ = 0, f_ = kInput, g_ = kInput + kForget, o_ = g_ + 1;
@@ -36,14 +39,14 @@ struct Lstm {
   static State forward(const Vec* zx, const Vec* zh, const Before& before, Vec* saved) {
     const Vec one = Vec{} + 1.0f;
     Vec i = one, f = one, o = one;
-    if constexpr (kInput) saved[i_] = i = sigmoid(zx[i_] + zh[i_] + before.p[0] * before.c);
-    if constexpr (kForget) saved[f_] = f = sigmoid(zx[f_] + zh[f_] + before.p[1] * before.c);
+    if constexpr (kInput) saved[i_] = i = sigmoid(zx[i_] + zh[i_] + before.extra[0] * before.c);
+    if constexpr (kForget) saved[f_] = f = sigmoid(zx[f_] + zh[f_] + before.extra[1] * before.c);
     if constexpr (kCoupled) f = 1.0f - i;
     Vec g = zx[g_] + zh[g_];
     if constexpr (kTanhIn) g = hyperbolic_tangent(g);
     saved[g_] = g;
     const Vec c = f * before.c + i * g;
-    if constexpr (kOutput) saved[o_] = o = sigmoid(zx[o_] + zh[o_] + before.p[2] * c);
+    if constexpr (kOutput) saved[o_] = o = sigmoid(zx[o_] + zh[o_] + before.extra[2] * c);
     return {o * (kTanhOut ? hyperbolic_tangent(c) : c), c};
   }
 
@@ -59,7 +62,7 @@ struct Lstm {
     if constexpr (kOutput) {
       const Vec d = later.dh * a * prime_of_sigmoid(o);
       delta[o_] = d;
-      dc += before.p[2] * d;
+      dc += before.extra[2] * d;
       dp[2] += d * c;
     }
     delta[g_] = dc * i * (kTanhIn ? prime_of_tanh(g) : one);
@@ -67,13 +70,13 @@ struct Lstm {
     if constexpr (kInput) {
       const Vec d = dc * (kCoupled ? g - before.c : g) * prime_of_sigmoid(i);
       delta[i_] = d;
-      dc_before += before.p[0] * d;
+      dc_before += before.extra[0] * d;
       dp[0] += d * before.c;
     }
     if constexpr (kForget) {
       const Vec d = dc * before.c * prime_of_sigmoid(f);
       delta[f_] = d;
-      dc_before += before.p[1] * d;
+      dc_before += before.extra[1] * d;
       dp[1] += d * before.c;
     }
     return {Vec{}, dc_before};
@@ -81,12 +84,13 @@ struct Lstm {
 };
 
 struct Gru {
-  static constexpr int G = 3, S = 4, kUnits = 1, kPeepholes = 0;
+  static constexpr int G = 3, S = 4, kUnits = 1;
+  static constexpr Extra kExtra = Extra::bn;
   static constexpr bool kHasC = false;
   static constexpr int kAtX[4] = {0, 1, 2}, kAtH[4] = {0, 1, 3};
 
   static State forward(const Vec* zx, const Vec* zh, const Before& before, Vec* saved) {
-    const Vec r = sigmoid(zx[0] + zh[0]), u = sigmoid(zx[1] + zh[1]), m = zh[2] + before.p[0];
+    const Vec r = sigmoid(zx[0] + zh[0]), u = sigmoid(zx[1] + zh[1]), m = zh[2] + before.extra[0];
     const Vec n = hyperbolic_tangent(zx[2] + r * m);
     saved[0] = r;
     saved[1] = u;
@@ -110,7 +114,8 @@ enum class Activation { tanh, relu, sigmoid };
 
 template <Activation kActivation>
 struct Rnn {
-  static constexpr int G = 1, S = 1, kUnits = kPanel, kPeepholes = 0;
+  static constexpr int G = 1, S = 1, kUnits = kPanel;
+  static constexpr Extra kExtra = Extra::none;
   static constexpr bool kHasC = false;
   static constexpr int kAtX[4] = {0}, kAtH[4] = {0};
 

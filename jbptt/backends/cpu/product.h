@@ -1,7 +1,7 @@
 // Products of matrices: C [rows, columns] = A [rows, K] times a packed B [K, columns].
 //
-// B is packed into panels, `kPanel` vectors wide, a panel's K rows one after the other, so that the innermost loop reads
-// it as one stream. A register tile is kTileRows rows by one panel: each loaded vector of B meets every row, each
+// B is packed into panels, `kPanel` vectors wide, a panel's K rows one after the other, so that the innermost loop
+// reads it as one stream. A register tile is kTileRows rows by one panel: each loaded vector of B meets every row, each
 // broadcast number of A every vector. Chains of sums are cut at kChain terms, for float32's accuracy.
 #pragma once
 
@@ -16,10 +16,11 @@ constexpr int kPanel = JBPTT_PANEL;  // vectors: with kTileRows, as many accumul
 constexpr int kTileRows = 6;
 constexpr int kChain = 512;
 
-constexpr int up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
+constexpr int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 template <int R, int V>
-void tile(int K, const float* a, ptrdiff_t a_row, const float* b, ptrdiff_t b_row, float* c, ptrdiff_t c_row, bool add) {
+void tile(int K, const float* a, ptrdiff_t a_row, const float* b, ptrdiff_t b_row, float* c, ptrdiff_t c_row,
+          bool add) {
   Vec sum[R][V] = {};
   for (int k = 0; k < K; ++k, b += b_row) {
     Vec bk[V];

@@ -14,22 +14,25 @@
 namespace jbptt {
 
 // Something that runs functions on other threads, some time or never.
-class Helpers {
+class Executor {
  public:
-  virtual ~Helpers() = default;
-  virtual int number() const = 0;
+  virtual ~Executor() = default;
+  virtual int threads() const = 0;  // beside the caller's
   virtual void schedule(std::function<void()> function) = 0;
 };
 
+// A task's number, and its worker's: no two that run at once have the same, so that a worker may own memory.
+using Task = std::function<void(int task, int worker)>;
+
 class Job {
  public:
-  Job(int tasks, std::function<void(int)> task) : tasks_(tasks), task_(std::move(task)) {}
+  Job(int tasks, Task task) : tasks_(tasks), task_(std::move(task)) {}
 
-  void work() {
+  void work(int worker) {
     for (int n; (n = claimed_.fetch_add(1)) < tasks_;) {
       try {
-        task_(n);
-      } catch (...) {  // out of memory, most likely: told of by whoever waits
+        task_(n, worker);
+      } catch (...) {  // told of by whoever waits
         std::lock_guard<std::mutex> lock(mutex_);
         if (!failed_) failed_ = std::current_exception();
       }
@@ -48,23 +51,24 @@ class Job {
 
  private:
   const int tasks_;
-  const std::function<void(int)> task_;
+  const Task task_;
   std::atomic<int> claimed_{0}, done_{0};
   std::mutex mutex_;
   std::condition_variable all_done_;
   std::exception_ptr failed_;
 };
 
-// Runs task(0) ... task(tasks - 1), each once, and returns when all are done.
-inline void run_tasks(Helpers& helpers, int tasks, const std::function<void(int)>& task) {
-  if (tasks <= 1 || helpers.number() == 0) {
-    for (int n = 0; n < tasks; ++n) task(n);
+// Runs task(0) ... task(tasks - 1), each once, by at most `workers`, and returns when all are done.
+inline void run_tasks(Executor& executor, int workers, int tasks, const Task& task) {
+  const int others = std::min({tasks - 1, workers - 1, executor.threads()});
+  if (others <= 0) {
+    for (int n = 0; n < tasks; ++n) task(n, 0);
     return;
   }
-  // Helpers that come late hold the job, find nothing left to claim, and let it go.
+  // Those that come late hold the job, find nothing left to claim, and let it go.
   auto job = std::make_shared<Job>(tasks, task);
-  for (int n = 0; n < std::min(tasks - 1, helpers.number()); ++n) helpers.schedule([job] { job->work(); });
-  job->work();
+  for (int n = 1; n <= others; ++n) executor.schedule([job, n] { job->work(n); });
+  job->work(0);
   job->wait();
 }
 

@@ -1,5 +1,6 @@
-// Vectors of floats in the compiler's own terms, so that one source serves every instruction set. Each set has a library
-// of its own, compiled with JBPTT_LANES, the floats in a register: no function of one can be mistaken for another's.
+// Vectors of floats in the compiler's own terms, so that one source serves every instruction set. Each set has a
+// library of its own, compiled with JBPTT_LANES, the floats in a register: no function of one can be mistaken for
+// another's.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +39,7 @@ inline Vec clamped(Vec x, float bound) {  // NaN stays
   return x < -bound ? Vec{} - bound : x;
 }
 
-// eˣ for |x| <= 88: 2ⁿ eʳ with n = round(x / ln 2), and a polynomial for |r| <= ln 2 / 2. Relative error 2e-7.
+// eˣ for |x| <= 88: 2ⁿ eʳ with n = round(x / ln 2), and a polynomial for |r| <= ln 2 / 2. Relative error 3e-7.
 inline Vec exponential(Vec x) {
   constexpr float kMagic = 12582912.0f;  // 1.5 · 2²³: adding it rounds, and leaves n in the lowest bits
   Vec shifted = x * 1.44269504f + kMagic;
@@ -61,7 +62,7 @@ inline Vec exponential(Vec x) {
 
 inline Vec sigmoid(Vec x) { return 1.0f / (1.0f + exponential(clamped(-x, 87.0f))); }
 
-// 1 − 2 / (e²ˣ + 1); near 0, where that cancels, x + x³ P(x²) with P fitted to |x| <= 0.6. Relative error 2e-7.
+// 1 − 2 / (e²ˣ + 1); near 0, where that cancels, x + x³ P(x²) with P fitted to |x| <= 0.6. Relative error 3e-7.
 inline Vec hyperbolic_tangent(Vec x) {
   Vec large = 1.0f - 2.0f / (exponential(clamped(x + x, 20.0f)) + 1.0f);
   Vec s = x * x;

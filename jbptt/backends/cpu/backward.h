@@ -1,0 +1,187 @@
+// The recurrence of any cell, backward.
+//
+// As forward, a task has a slice of the batch's rows for all of T: Wᵀ δ step by step. Then, over all of time at once,
+// come Uᵀ δ, Σ δ hᵀ and Σ δ xᵀ (gradients.h), in tasks of their own.
+//
+// Cost: 4·T·B·(I+H)·G·H operations, of which 2·T·B·I·G·H are dx's and 2·T·B·(I+H)·G·H the weights', where wanted.
+#pragma once
+
+#include "cells.h"
+#include "gradients.h"
+#include "pack.h"
+
+namespace jbptt {
+
+struct BackwardScratch {
+  BackwardScratch(const Plan& plan, bool of_weights, bool of_xs)
+      : WT(static_cast<size_t>(plan.gate_width) * plan.Hp), UT(of_xs ? columns_at_x(plan) * plan.I_up : 0),
+        sums(of_weights ? Gradients::sums(plan) : 0),
+        of_worker(whole_lines(
+            std::max(of_weights ? Gradients::packed(plan) : 0, of_xs ? Gradients::dx_rows(plan) : 0))),
+        dp(plan.kind.extra == Extra::peepholes ? whole_lines(3 * static_cast<size_t>(plan.Hp)) : 0),
+        size{whole_lines(WT) + whole_lines(UT) + whole_lines(sums), of_worker + dp + 6 * kLine,
+             plan.gate_width + 4 * static_cast<size_t>(plan.Hp)} {}
+
+  static size_t columns_at_x(const Plan& plan) { return static_cast<size_t>(plan.vectors) * plan.S * kLanes; }
+
+  const size_t WT, UT, sums;   // of all threads
+  const size_t of_worker, dp;  // of each
+  const ScratchSize size;
+};
+
+template <class Cell>
+class Backward : Call {
+ public:
+  Backward(const Kind& kind, const RecurrenceArgs& args, Executor& executor)
+      : Backward(kind, args, executor, BackwardScratch(Plan(kind, args.I, args.H), args.dW, args.dxs)) {}
+
+  void run() {
+    Scratch scratch(p.scratch, p.scratch_floats);
+    WT_ = scratch.take(size_.WT);
+    float* UT = scratch.take(size_.UT);
+    Gradients gradients(*this, scratch.take(size_.sums));
+    float* of_workers = scratch.take(threads * size_.of_worker);
+    dp_ = scratch.take_zeros(slices * size_.dp);
+    float* of_slices = scratch.take(0);
+
+    const int panels_of_h = (vectors + kPanel - 1) / kPanel, panels_of_x = (I_up / kLanes + kPanel - 1) / kPanel;
+    run_tasks(executor, threads, panels_of_h + (p.dxs ? panels_of_x : 0), [&](int n, int) {
+      constexpr int in_order[] = {0, 1, 2, 3};
+      if (n < panels_of_h) pack_transposed(*this, p.W, H, G, in_order, n, WT_);
+      else pack_transposed(*this, p.U, I, S, Cell::kAtX, n - panels_of_h, UT);
+    });
+    run_tasks(executor, threads, slices, [&](int slice, int) {
+      const int first = row_of(slice), rows = row_of(slice + 1) - first;
+      const size_t of_thread = size_.size.per_thread - size_.of_worker - size_.dp;
+      const size_t from = whole_lines(slice * of_thread + first * size_.size.per_row);
+      Slice(*this, Scratch(of_slices + from, of_thread + rows * size_.size.per_row), slice, first, rows).run();
+    });
+    if (Cell::kExtra == Extra::peepholes && p.dp) sum_of_slices();
+    // Over all of time: blocks of the weights' gradients, and rows of dx, for whoever is free.
+    const int weight_tasks = p.dW ? gradients.weight_tasks() : 0, row_tasks = p.dxs ? gradients.row_tasks() : 0;
+    run_tasks(executor, threads, weight_tasks + row_tasks, [&](int n, int worker) {
+      Scratch own(of_workers + worker * size_.of_worker, size_.of_worker);
+      if (n < weight_tasks) gradients.of_weights(n, own);
+      else gradients.of_xs(n - weight_tasks, UT, own);
+    });
+  }
+
+ private:
+  static constexpr int G = Cell::G, S = Cell::S;
+
+  Backward(const Kind& kind, const RecurrenceArgs& args, Executor& executor, const BackwardScratch& size)
+      : Call(kind, args, executor, size.size), size_(size) {}
+
+  struct Slice;
+
+  void sum_of_slices() {
+    for (int n = 0; n < 3; ++n)
+      for (int j = 0; j < H; ++j) {
+        float sum = 0;
+        for (int slice = 0; slice < slices; ++slice) sum += dp_[slice * size_.dp + n * static_cast<size_t>(Hp) + j];
+        p.dp[static_cast<size_t>(n) * H + j] = sum;
+      }
+  }
+
+  const BackwardScratch size_;
+  float *WT_, *dp_;
+};
+
+// Some rows of the batch, from the last step to the first.
+template <class Cell>
+struct Backward<Cell>::Slice {
+  Slice(const Backward& all, Scratch scratch, int slice, int first, int rows)
+      : all(all), p(all.p), Hp(all.Hp), gate_width(all.gate_width), first(first), rows(rows),
+        resets(p.marks && p.h_reset), dp(all.dp_ + slice * all.size_.dp), dh(zeros(scratch, true)),
+        dc(zeros(scratch, true)), dh_reset(zeros(scratch, p.dh_reset)), dc_reset(zeros(scratch, p.dc_reset)),
+        delta(scratch.take(static_cast<size_t>(rows) * gate_width)) {}
+
+  void run() {
+    if (p.dh_last) copy_rows(p.dh_last, p.H, first, dh, Hp, 0);
+    if (p.dc_last) copy_rows(p.dc_last, p.H, first, dc, Hp, 0);
+    for (int step = p.T - 1; step >= 0; --step) {
+      const int t = all.time(step);
+      for (int u = 0; u < all.vectors; ++u) step_units(t, u);
+      if (step > 0 || resets || p.dh0) add_product_with_delta();
+      if (resets)
+        for (int r = 0; r < rows; ++r)
+          if (all.reset(all.row(t, first + r))) {
+            accumulate_and_clear(dh, dh_reset, r);
+            accumulate_and_clear(dc, dc_reset, r);
+          }
+    }
+    if (p.dh0) copy_rows(dh, Hp, 0, p.dh0, p.H, first);
+    if (p.dc0) copy_rows(dc, Hp, 0, p.dc0, p.H, first);
+    if (p.dh_reset) copy_rows(dh_reset, Hp, 0, p.dh_reset, p.H, first);
+    if (p.dc_reset) copy_rows(dc_reset, Hp, 0, p.dc_reset, p.H, first);
+  }
+
+  float* zeros(Scratch& scratch, bool wanted) const {
+    return wanted ? scratch.take_zeros(static_cast<size_t>(rows) * Hp) : nullptr;
+  }
+
+  void copy_rows(const float* from, size_t from_row, int from0, float* to, size_t to_row, int to0) const {
+    for (int r = 0; r < rows; ++r) std::copy_n(from + (from0 + r) * from_row, p.H, to + (to0 + r) * to_row);
+  }
+
+  // dh⁻ += Wᵀ δ
+  void add_product_with_delta() {
+    for (int u = 0; u < all.vectors; u += kPanel) {
+      const int width = std::min(kPanel, all.vectors - u);
+      const float* WT = all.WT_ + static_cast<size_t>(gate_width) * u * kLanes;
+      product(rows, width, gate_width, delta, gate_width, WT, width * kLanes, dh + u * kLanes, Hp, true);
+    }
+  }
+
+  // What crosses a reset goes to what the reset goes back to, if anybody asks for that, and no further.
+  void accumulate_and_clear(float* from, float* to, int r) const {
+    from += static_cast<size_t>(r) * Hp;
+    if (to) {
+      to += static_cast<size_t>(r) * Hp;
+      for (int j = 0; j < Hp; ++j) to[j] += from[j];
+    }
+    std::fill_n(from, Hp, 0.0f);
+  }
+
+  // From ∂C/∂(h, c) after the step to δ, and to ∂C/∂(h, c) before it, less Wᵀ δ.
+  void step_units(int t, int u) {
+    const int lanes = all.lanes_of(u);
+    Before before{};
+    load_extra(all, p.p, u, before.extra);
+    Vec sums[3] = {};
+    for (int r = 0; r < rows; ++r) {
+      const size_t at = all.row(t, first + r), own = static_cast<size_t>(r) * Hp + u * kLanes;
+      float* saved_here = p.saved + (at * all.vectors + u) * S * kLanes;
+      float* at_h = delta + (static_cast<size_t>(r) * all.vectors + u) * G * kLanes;
+      if (!all.valid(at)) {  // the state stayed, and so does its gradient; h put out was 0
+        for (int s = 0; s < S; ++s) store(saved_here + s * kLanes, Vec{});
+        for (int g = 0; g < G; ++g) store(at_h + g * kLanes, Vec{});
+        continue;
+      }
+      Vec saved[S], d[S];
+      for (int s = 0; s < S; ++s) saved[s] = load(saved_here + s * kLanes);
+      before.h = load(all.h_before(t, first + r) + u * kLanes, lanes);
+      Vec c{};
+      if (Cell::kHasC) {
+        before.c = load(all.c_before(t, first + r) + u * kLanes, lanes);
+        c = load(p.cs + at * Hp + u * kLanes);
+      }
+      const Vec dh_out = p.dhs ? load(p.dhs + at * p.H + u * kLanes, lanes) : Vec{};
+      const Back back = Cell::backward(saved, before, c, {load(dh + own) + dh_out, load(dc + own)}, d, sums);
+      store(dh + own, back.dh);
+      store(dc + own, back.dc);
+      for (int s = 0; s < S; ++s) store(saved_here + s * kLanes, d[s]);
+      for (int g = 0; g < G; ++g) store(at_h + g * kLanes, d[Cell::kAtH[g]]);
+    }
+    if (Cell::kExtra == Extra::peepholes)
+      for (int n = 0; n < 3; ++n) store(dp + n * Hp + u * kLanes, load(dp + n * Hp + u * kLanes) + sums[n]);
+  }
+
+  const Backward& all;
+  const RecurrenceArgs& p;
+  const int Hp, gate_width, first, rows;
+  const bool resets;
+  float *dp, *dh, *dc, *dh_reset, *dc_reset, *delta;
+};
+
+}  // namespace jbptt

@@ -1,0 +1,139 @@
+// What a call's buffers must be: whatever else comes is refused by name, before a kernel reads or writes it.
+//
+// An array of nothing, with no entries, stands for an argument that there is not and for a result that nobody asks for.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <initializer_list>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include "recurrence_args.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace jbptt {
+
+namespace ffi = xla::ffi;
+using F32 = ffi::Buffer<ffi::F32>;
+using U8 = ffi::Buffer<ffi::U8>;
+
+template <class... Words>
+[[noreturn]] void refuse(const Words&... words) {
+  std::ostringstream text;
+  (text << ... << words);
+  throw std::invalid_argument(text.str());
+}
+
+template <class Iterator>
+std::string listed(Iterator from, Iterator to) {
+  std::ostringstream text;
+  for (text << "["; from != to; ++from) text << *from << (from + 1 == to ? "" : ", ");
+  return text.str() + "]";
+}
+
+template <class Dimensions>
+std::string listed(const Dimensions& dimensions) {
+  return listed(dimensions.begin(), dimensions.end());
+}
+
+// The data of an array, whose shape must be this.
+template <class Array>
+auto* data(const char* name, const char* symbols, Array& array, std::initializer_list<int64_t> shape) {
+  const auto dimensions = array.dimensions();
+  if (!std::equal(dimensions.begin(), dimensions.end(), shape.begin(), shape.end()))
+    refuse(name, " must be ", symbols, " = ", listed(shape), ", got ", listed(dimensions));
+  return array.typed_data();
+}
+
+// As data; null for an array of nothing.
+template <class Array>
+auto* data_or_null(const char* name, const char* symbols, Array& array, std::initializer_list<int64_t> shape) {
+  return array.element_count() ? data(name, symbols, array, shape) : nullptr;
+}
+
+template <class Array>
+void must_be_nothing(const char* name, Array& array, std::string_view why) {
+  if (array.element_count())
+    refuse(name, " must be an array of nothing, as ", why, ", got ", listed(array.dimensions()));
+}
+
+// What both directions have.
+struct Arguments {
+  F32 xs, U, W, b, p, h0, c0;
+  U8 marks;
+  F32 h_reset, c_reset;
+};
+
+// A call whose arguments are checked, and its sizes, for the rest to be checked against.
+struct Border {
+  Border(std::string_view name, bool reverse, Arguments& given) : kind(find_kind(name)) {
+    if (!kind) refuse("there is no kernel of kind '", name, "'");
+    const auto xs = given.xs.dimensions(), W = given.W.dimensions();
+    if (xs.size() != 3) refuse("xs must be [T, B, I], got ", listed(xs));
+    if (W.size() != 2) refuse("W must be [H, G·H], got ", listed(W));
+    T = xs[0], B = xs[1], I = xs[2], H = W[0];
+    // What the kernels count in 32 bits: T·B, and I and H times the few that belong to each.
+    if (T >= kMostRows || B >= kMostRows || T * B >= kMostRows)
+      refuse("T·B must be below ", kMostRows, ", got xs ", listed(xs));
+    if (I > kMostUnits) refuse("I must be at most ", kMostUnits, ", got xs ", listed(xs));
+    if (H > kMostUnits) refuse("H must be at most ", kMostUnits, ", got W ", listed(W));
+    if (!T || !B || !I || !H) refuse("T, B, I and H must be at least 1, got xs ", listed(xs), " and W ", listed(W));
+    GH = kind->gates * H, Hp = (H + lanes() - 1) / lanes() * lanes();
+    pH = vectors_of(kind->extra) * H;
+
+    args.T = T, args.B = B, args.I = I, args.H = H, args.reverse = reverse;
+    args.xs = given.xs.typed_data();
+    args.U = data("U", "[I, G·H]", given.U, {I, GH});
+    args.W = data("W", "[H, G·H]", given.W, {H, GH});
+    args.b = data_or_null("b", "[G·H]", given.b, {GH});
+    args.p = extra("p", given.p);
+    args.h0 = data("h0", "[B, H]", given.h0, {B, H});
+    args.c0 = c("c0", given.c0);
+    args.marks = data_or_null("marks", "[T, B]", given.marks, {T, B});
+    args.h_reset = data_or_null("h_reset", "[B, H]", given.h_reset, {B, H});
+    args.c_reset = given.h_reset.element_count() ? c("c_reset", given.c_reset) : nullptr;
+    if (!args.h_reset) {
+      must_be_nothing("c_reset", given.c_reset, "h_reset is");
+      if (args.marks && std::any_of(args.marks, args.marks + T * B, [](uint8_t mark) { return mark & kReset; }))
+        refuse("h_reset must be [B, H], as marks have resets, got an array of nothing");
+    }
+  }
+
+  // A state's c, [B, H], which only some kinds have.
+  template <class Array>
+  float* c(const char* name, Array& array) const {
+    if (!kind->has_c) must_be_nothing(name, array, "the kind has no c");
+    return kind->has_c ? data(name, "[B, H]", array, {B, H}) : nullptr;
+  }
+
+  // As c, for what may be nothing.
+  template <class Array>
+  float* c_or_null(const char* name, Array& array) const {
+    return array.element_count() ? c(name, array) : nullptr;
+  }
+
+  template <class Array>
+  float* extra(const char* name, Array& array) const {
+    if (kind->extra == Extra::none) must_be_nothing(name, array, "the kind has no extra parameters");
+    return data_or_null(name, kind->extra == Extra::peepholes ? "[3·H]" : "[H]", array, {pH});
+  }
+
+  void take_scratch(F32& array, const ScratchSize& size) {
+    const size_t least = size.of(B, 1);
+    if (array.element_count() < least)
+      refuse("scratch must have at least ", least, " entries, got ", listed(array.dimensions()));
+    args.scratch = array.typed_data();
+    args.scratch_floats = array.element_count();
+  }
+
+  static constexpr int64_t kMostRows = (int64_t{1} << 31) - (1 << 12), kMostUnits = 1 << 26;
+
+  const Kind* kind;
+  int64_t T, B, I, H, GH, Hp, pH;
+  RecurrenceArgs args{};
+};
+
+}  // namespace jbptt

@@ -1,0 +1,162 @@
+// The recurrence of any cell, forward.
+//
+// Who owns what: a task has a slice of the batch's rows for all of T, so that no thread waits for another from step to
+// step; its state stays in its cache. Rows share the packed weights, which nobody writes. U and W are packed so that
+// the sums of a register tile are all that the pointwise part of its units needs.
+//
+// Cost: 2·T·B·(I+H)·G·H operations.
+#pragma once
+
+#include "cells.h"
+#include "pack.h"
+
+namespace jbptt {
+
+constexpr int kRowsAtOnce = 48;     // of the batch, whose sums stay in the first cache until the pointwise part
+constexpr int kProjectedRows = 48;  // of x U, ahead of the steps that use them
+
+inline ScratchSize forward_scratch(const Plan& plan) {
+  const size_t z = plan.gate_width;
+  return {whole_lines(plan.I * z) + whole_lines(plan.H * z) + whole_lines(z),
+          // Each piece of a slice is filled up to whole lines.
+          kProjectedRows * z + static_cast<size_t>(kRowsAtOnce) * plan.panel_width + 6 * kLine,
+          z + static_cast<size_t>(plan.Hp) * (plan.kind.has_c ? 3 : 2)};
+}
+
+template <class Cell>
+class Forward : Call {
+ public:
+  Forward(const Kind& kind, const RecurrenceArgs& args, Executor& executor)
+      : Forward(kind, args, executor, jbptt::forward_scratch(Plan(kind, args.I, args.H))) {}
+
+  void run() {
+    Scratch scratch(p.scratch, p.scratch_floats);
+    U_ = scratch.take(static_cast<size_t>(I) * gate_width);
+    W_ = scratch.take(static_cast<size_t>(H) * gate_width);
+    b_ = scratch.take_zeros(gate_width);
+    run_tasks(executor, threads, panels, [&](int panel, int) {
+      pack_blocks(*this, p.U, I, panel, U_);
+      pack_blocks(*this, p.W, H, panel, W_);
+      if (p.b) pack_blocks(*this, p.b, 1, panel, b_);
+    });
+    float* of_slices = scratch.take(0);
+    run_tasks(executor, threads, slices, [&](int slice, int) {
+      const int first = row_of(slice), rows = row_of(slice + 1) - first;
+      const size_t from = whole_lines(slice * size_.per_thread + first * size_.per_row);
+      Slice(*this, Scratch(of_slices + from, size_.of(rows, 1) - size_.fixed), first, rows).run();
+    });
+  }
+
+ private:
+  static constexpr int G = Cell::G, S = Cell::S;
+
+  Forward(const Kind& kind, const RecurrenceArgs& args, Executor& executor, const ScratchSize& size)
+      : Call(kind, args, executor, size), size_(size) {}
+
+  struct Slice;
+
+  const ScratchSize size_;
+  float *U_, *W_, *b_;
+};
+
+// Some rows of the batch, from the first step to the last.
+template <class Cell>
+struct Forward<Cell>::Slice {
+  Slice(const Forward& all, Scratch scratch, int first, int rows)
+      : all(all), p(all.p), Hp(all.Hp), gate_width(all.gate_width), first(first), rows(rows),
+        ahead(std::max(1, std::min(p.T, kProjectedRows / rows))),
+        zx(scratch.take(static_cast<size_t>(ahead) * rows * gate_width)),
+        sums(scratch.take(static_cast<size_t>(kRowsAtOnce) * all.panel_width)),
+        h(scratch.take_zeros(static_cast<size_t>(rows) * Hp)), next(scratch.take_zeros(static_cast<size_t>(rows) * Hp)),
+        c(Cell::kHasC ? scratch.take_zeros(static_cast<size_t>(rows) * Hp) : nullptr) {}
+
+  void run() {
+    for (int r = 0; r < rows; ++r) start(r, p.h0, p.c0);
+    for (int step = 0; step < p.T; ++step) {
+      if (step % ahead == 0) project(step, std::min(ahead, p.T - step));
+      const int t = all.time(step);
+      for (int r = 0; r < rows; ++r)
+        if (all.reset(all.row(t, first + r))) start(r, p.h_reset, p.c_reset);
+      step_panels(t, zx + static_cast<size_t>(step % ahead) * rows * gate_width);
+      std::swap(h, next);
+    }
+    for (int r = 0; r < rows; ++r) {
+      std::copy_n(h + static_cast<size_t>(r) * Hp, p.H, p.h_last + static_cast<size_t>(first + r) * p.H);
+      if (Cell::kHasC)
+        std::copy_n(c + static_cast<size_t>(r) * Hp, p.H, p.c_last + static_cast<size_t>(first + r) * p.H);
+    }
+  }
+
+  void start(int r, const float* h_from, const float* c_from) {
+    const size_t from = static_cast<size_t>(first + r) * p.H, to = static_cast<size_t>(r) * Hp;
+    std::copy_n(h_from + from, p.H, h + to);
+    if (Cell::kHasC) std::copy_n(c_from + from, p.H, c + to);
+  }
+
+  // x U + b of some steps, [step, row, gate_width].
+  void project(int step, int steps) {
+    for (int n = 0; n < steps * rows; ++n) std::copy_n(all.b_, gate_width, zx + static_cast<size_t>(n) * gate_width);
+    for (int panel = 0; panel < all.panels; ++panel) {
+      const int u0 = panel * Cell::kUnits, width = all.vectors_in(panel) * G;
+      const float* U = all.U_ + static_cast<size_t>(p.I) * u0 * G * kLanes;
+      float* to = zx + static_cast<size_t>(u0) * G * kLanes;
+      if (rows >= kTileRows || steps == 1) {
+        for (int s = 0; s < steps; ++s)
+          product(rows, width, p.I, p.xs + all.row(all.time(step + s), first) * p.I, p.I, U, width * kLanes,
+                  to + static_cast<size_t>(s) * rows * gate_width, gate_width, true);
+      } else {  // few rows a step: many steps of each row
+        const ptrdiff_t x_row = static_cast<ptrdiff_t>(p.B) * p.I * (p.reverse ? -1 : 1);
+        for (int r = 0; r < rows; ++r)
+          product(steps, width, p.I, p.xs + all.row(all.time(step), first + r) * p.I, x_row, U, width * kLanes,
+                  to + static_cast<size_t>(r) * gate_width, static_cast<ptrdiff_t>(rows) * gate_width, true);
+      }
+    }
+  }
+
+  void step_panels(int t, const float* zx_of_step) {
+    for (int panel = 0; panel < all.panels; ++panel) {
+      const int u0 = panel * Cell::kUnits, units = all.vectors_in(panel), width = units * G;
+      const float* W = all.W_ + static_cast<size_t>(p.H) * u0 * G * kLanes;
+      for (int r0 = 0; r0 < rows; r0 += kRowsAtOnce) {
+        const int r1 = std::min(r0 + kRowsAtOnce, rows);
+        product(r1 - r0, width, p.H, h + static_cast<size_t>(r0) * Hp, Hp, W, width * kLanes, sums, width * kLanes,
+                false);
+        for (int u = 0; u < units; ++u) step_units(t, r0, r1, u0 + u, zx_of_step, sums + u * G * kLanes, width);
+      }
+    }
+  }
+
+  // The pointwise part of one vector of units, for some rows of a step.
+  void step_units(int t, int r0, int r1, int u, const float* zx_of_step, const float* hW_sums, int width) {
+    const int lanes = all.lanes_of(u);
+    Before before{};
+    load_extra(all, p.p, u, before.extra);
+    for (int r = r0; r < r1; ++r, hW_sums += width * kLanes) {
+      const size_t at = all.row(t, first + r), own = static_cast<size_t>(r) * Hp + u * kLanes;
+      Vec x[G], hW[G], saved[S];
+      for (int g = 0; g < G; ++g) {
+        x[g] = load(zx_of_step + static_cast<size_t>(r) * gate_width + (u * G + g) * kLanes);
+        hW[g] = load(hW_sums + g * kLanes);
+      }
+      before.h = load(h + own);
+      before.c = Cell::kHasC ? load(c + own) : Vec{};
+      State state = Cell::forward(x, hW, before, saved);
+      Vec out = state.h;
+      if (!all.valid(at)) state = {before.h, before.c}, out = Vec{};
+      store(next + own, state.h);
+      store(p.hs + at * p.H + u * kLanes, out, lanes);
+      if (Cell::kHasC) store(c + own, state.c);
+      if (p.saved) {
+        for (int s = 0; s < S; ++s) store(p.saved + (at * all.vectors + u) * S * kLanes + s * kLanes, saved[s]);
+        if (Cell::kHasC) store(p.cs + at * Hp + u * kLanes, state.c);
+      }
+    }
+  }
+
+  const Forward& all;
+  const RecurrenceArgs& p;
+  const int Hp, gate_width, first, rows, ahead;
+  float *zx, *sums, *h, *next, *c;
+};
+
+}  // namespace jbptt

@@ -1,0 +1,107 @@
+// What follows from a call's sizes: the layout of what is packed, saved and scratch, and which row is which step's.
+//
+// A step saves [unit vector, S, lane] for each row, and δ takes its place. H is filled up to whole vectors with units
+// of zero weights, whose δ is 0 and whose h nobody reads.
+#pragma once
+
+#include <algorithm>
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+
+#include "product.h"
+#include "recurrence_args.h"
+
+namespace jbptt {
+
+constexpr size_t kLine = 16;  // floats of a cache line: no two pieces of scratch share one
+
+constexpr size_t whole_lines(size_t floats) { return (floats + kLine - 1) / kLine * kLine; }
+
+// Hands out pieces of a block of memory.
+class Scratch {
+ public:
+  Scratch(float* block, size_t floats) : at_(block), end_(block + floats) {}
+
+  float* take(size_t floats) {
+    float* piece = at_;
+    at_ += whole_lines(floats);
+    assert(at_ <= end_);
+    return piece;
+  }
+
+  float* take_zeros(size_t floats) {
+    float* piece = take(floats);
+    std::fill_n(piece, floats, 0.0f);
+    return piece;
+  }
+
+  Scratch part(size_t floats) { return Scratch(take(floats), whole_lines(floats)); }
+
+ private:
+  float *at_, *end_;
+};
+
+struct Plan {
+  Plan(const Kind& kind, int I, int H)
+      : kind(kind), G(kind.gates), S(kind.saved), I(I), H(H), vectors(round_up(H, kLanes) / kLanes),
+        Hp(vectors * kLanes), gate_width(vectors * G * kLanes), panels((vectors + kind.units - 1) / kind.units),
+        panel_width(std::min(kind.units, vectors) * G * kLanes), I_up(round_up(I, kLanes)) {}
+
+  int lanes_of(int vector) const { return std::min(kLanes, H - vector * kLanes); }
+  int vectors_in(int panel) const { return std::min(kind.units, vectors - panel * kind.units); }
+
+  const Kind& kind;
+  const int G, S, I, H, vectors, Hp;
+  const int gate_width;   // of all gates' blocks
+  const int panels;       // of whole units, a unit's G blocks side by side
+  const int panel_width;  // of the widest
+  const int I_up;
+};
+
+// A call: its plan, and how it is shared out.
+struct Call : Plan {
+  Call(const Kind& kind, const RecurrenceArgs& args, Executor& executor, const ScratchSize& size)
+      : Plan(kind, args.I, args.H), p(args), executor(executor), threads(threads_for(args, executor, size)),
+        slices(std::min(threads, args.B)) {}
+
+  int row_of(int slice) const { return static_cast<int>(static_cast<int64_t>(p.B) * slice / slices); }
+  int time(int step) const { return p.reverse ? p.T - 1 - step : step; }
+  size_t row(int t, int b) const { return static_cast<size_t>(t) * p.B + b; }
+  bool valid(size_t row) const { return !p.marks || p.marks[row] & kValid; }
+  bool reset(size_t row) const { return p.marks && p.marks[row] & kReset; }
+
+  // The row before (t, b) in the order of steps; −1 at the first.
+  ptrdiff_t row_before(int t, int b) const {
+    const int before = p.reverse ? t + 1 : t - 1;
+    return before < 0 || before >= p.T ? -1 : static_cast<ptrdiff_t>(row(before, b));
+  }
+
+  const float* h_before(int t, int b) const {
+    if (reset(row(t, b))) return p.h_reset + static_cast<size_t>(b) * H;
+    const ptrdiff_t before = row_before(t, b);
+    if (before < 0 || !valid(before)) return p.h0 + static_cast<size_t>(b) * H;
+    return p.hs + before * H;
+  }
+
+  const float* c_before(int t, int b) const {
+    if (reset(row(t, b))) return p.c_reset + static_cast<size_t>(b) * H;
+    const ptrdiff_t before = row_before(t, b);
+    return before < 0 ? p.c0 + static_cast<size_t>(b) * H : p.cs + before * Hp;
+  }
+
+  const RecurrenceArgs& p;
+  Executor& executor;
+  const int threads;
+  const int slices;  // of the batch's rows, a task each
+
+ private:
+  // As many as there are, and as there is memory for.
+  static int threads_for(const RecurrenceArgs& args, const Executor& executor, const ScratchSize& size) {
+    assert(args.scratch_floats >= size.of(args.B, 1));
+    const size_t room = (args.scratch_floats - size.of(args.B, 0)) / size.per_thread;
+    return static_cast<int>(std::min(room, static_cast<size_t>(executor.threads()) + 1));
+  }
+};
+
+}  // namespace jbptt

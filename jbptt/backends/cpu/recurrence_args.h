@@ -1,0 +1,73 @@
+// One recurrence, as a caller describes it: a kind of cell, sizes, and where the arrays are. Row-major float32, time
+// first.
+//
+// T time, B batch, I inputs, H units, G blocks of U, W and b (gates), S vectors that a step saves; Hp: H up to whole
+// vectors.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "tasks.h"
+
+namespace jbptt {
+
+// Bits of marks [T, B].
+constexpr uint8_t kValid = 1, kReset = 2;
+
+// Pointers to nothing, where a cell has no such parameter or nobody asks for a result, are null.
+struct RecurrenceArgs {
+  int T, B, I, H;
+  bool reverse;
+
+  const float *xs, *U, *W, *b, *p;  // [T,B,I] [I,G·H] [H,G·H] [G·H]; p: what Extra says
+  const float *h0, *c0;             // [B,H]: what the first step starts from
+  const uint8_t* marks;             // [T,B]; null: every step is valid and none is a reset
+  const float *h_reset, *c_reset;   // [B,H]
+
+  // Forward.
+  float *hs, *h_last, *c_last;  // [T,B,H] [B,H] [B,H]
+  float *saved, *cs;            // [T,B,S·Hp] [T,B,Hp], what the backward pass needs; null: nothing is saved
+
+  // Backward; saved becomes δ. Cotangents that are null are 0, results that are null are not worked out: dU and dW both
+  // or neither.
+  const float *dhs, *dh_last, *dc_last;
+  float *dxs, *dU, *dW, *db, *dp;
+  float *dh0, *dc0, *dh_reset, *dc_reset;
+
+  float* scratch;
+  size_t scratch_floats;  // at least ScratchSize::of(B, 1): one thread's
+};
+
+// The parameters p that a cell has beside U, W and b: vectors of [H].
+enum class Extra { none, peepholes, bn };  // peepholes of i, f and o; the GRU's bias within r ⊙ (h W + bn)
+
+constexpr int vectors_of(Extra extra) { return extra == Extra::peepholes ? 3 : extra == Extra::bn ? 1 : 0; }
+
+// A kind of cell: the numbers that all but the pointwise part goes by, and its kernels. cells.h says what they mean.
+struct Kind {
+  const char* name;
+  int gates, saved, units;
+  bool has_c;
+  Extra extra;
+  const int *at_x, *at_h;
+  void (*forward)(const Kind&, const RecurrenceArgs&, Executor&);
+  void (*backward)(const Kind&, const RecurrenceArgs&, Executor&);
+};
+
+// Floats of scratch memory, for any batch and number of threads.
+struct ScratchSize {
+  size_t fixed, per_thread, per_row;
+  size_t of(size_t B, size_t threads) const { return fixed + threads * per_thread + B * per_row; }
+};
+
+const std::vector<Kind>& kinds();
+const Kind* find_kind(std::string_view name);  // null: there is none
+int lanes();                                   // floats in a vector
+
+ScratchSize forward_scratch(const Kind& kind, int I, int H);
+ScratchSize backward_scratch(const Kind& kind, int I, int H, bool of_weights, bool of_xs);
+
+}  // namespace jbptt
