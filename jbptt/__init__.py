@@ -37,6 +37,7 @@ from jbptt.cells.luong import (
 )
 from jbptt.cells.slstm import SLSTMState as SLSTMState, slstm as slstm, slstm_cell as slstm_cell
 from jbptt.comparison.pair import Report as Report, compare as compare
+from jbptt.deferred.scan import scan as scan
 from jbptt.feedforward.activations import (
     Activation as Activation,
     identity as identity,
@@ -73,5 +74,4 @@ from jbptt.networks.seq2seq import (
     seq2seq as seq2seq,
     seq2seq_init as seq2seq_init,
 )
-from jbptt.recurrence.deferred import scan as scan
 from jbptt.recurrence.unrolling import unroll as unroll

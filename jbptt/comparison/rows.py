@@ -15,13 +15,13 @@ from jbptt.cells.cell import Cell
 from jbptt.cells.elman import rnn
 from jbptt.cells.luong import luong_cell
 from jbptt.cells.table import CELLS
+from jbptt.deferred.scan import scan as jbptt_scan
 from jbptt.feedforward.activations import sigmoid
 from jbptt.feedforward.layer import dense
 from jbptt.feedforward.losses import binary_cross_entropy, mse, softmax_cross_entropy
 from jbptt.feedforward.perceptron import mlp, mlp_init
 from jbptt.networks.lecture import mimo, miso, network_init, simo, siso
 from jbptt.networks.memory import with_memory
-from jbptt.recurrence.deferred import scan as jbptt_scan
 from jbptt.recurrence.unrolling import unroll
 
 
