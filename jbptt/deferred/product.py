@@ -49,9 +49,10 @@ class Product(NamedTuple):
         w_free = [axis for axis in range(len(self.w_shape)) if axis not in self.w_axes]
         before = 0 if self.is_right else len(w_free)  # δ's axes are its left operand's, then its right operand's
         rows = range(1 + before, 1 + before + len(a_free))
-        dims = ((0, *rows), (0, *(1 + axis for axis in a_free))), ((), ())
-        dw = lax.dot_general(delta, a, dims, precision=self.precision, preferred_element_type=self._sum_dtype)
-        axes = [*w_free, *(w_axis for _, w_axis in sorted(zip(self.a_axes, self.w_axes, strict=True)))]
+        dims = ((0, *(1 + axis for axis in a_free)), (0, *rows)), ((), ())
+        precision, dtype = _swapped(self.precision), self._sum_dtype
+        dw = lax.dot_general(a, delta, dims, precision=precision, preferred_element_type=dtype)
+        axes = [*(w_axis for _, w_axis in sorted(zip(self.a_axes, self.w_axes, strict=True))), *w_free]
         return dw.transpose([axes.index(axis) for axis in range(len(axes))])
 
     @property
@@ -61,14 +62,23 @@ class Product(NamedTuple):
         return self.dtype if names_algorithm else accumulator(self.z)
 
 
+def _swapped(precision):
+    """JAX's transpose keeps the precisions in their order and has δ on the left; here δ is on the right, which is
+    faster."""
+    if isinstance(precision, lax.DotAlgorithm):
+        left, right = precision.lhs_precision_type, precision.rhs_precision_type
+        return precision._replace(lhs_precision_type=right, rhs_precision_type=left)
+    return precision[::-1] if isinstance(precision, tuple) else precision
+
+
 def product_of(equation: _jax.Equation, is_right: bool) -> Product | None:
     """The product that this equation is, with its right or left operand for the weight, if it is worth deferring."""
     params = equation.params
     axes, batch = params["dimension_numbers"]
     operands, (z,) = [variable.aval for variable in equation.invars], [variable.aval for variable in equation.outvars]
-    if any(batch) or params["out_sharding"] is not None or z.weak_type or not _jax.is_asked_for_nothing(equation):
+    if any(batch) or params["out_sharding"] is not None or not _jax.is_asked_for_nothing(equation):
         return None
-    if not all(jnp.issubdtype(aval.dtype, jnp.floating) and aval.dtype.itemsize >= 2 for aval in (*operands, z)):
+    if not all(map(_is_strong_float, (*operands, z))):
         return None
     a, w = (0, 1) if is_right else (1, 0)
     product = Product(
@@ -82,6 +92,11 @@ def product_of(equation: _jax.Equation, is_right: bool) -> Product | None:
         params["preferred_element_type"],
     )
     return product if worth_deferring(product) else None
+
+
+def _is_strong_float(aval):
+    """Of 16 bits at least, and of a dtype of its own: a gradient has the weak type of what it is the gradient of."""
+    return jnp.issubdtype(aval.dtype, jnp.floating) and aval.dtype.itemsize >= 2 and not aval.weak_type
 
 
 def worth_deferring(product: Product) -> bool:

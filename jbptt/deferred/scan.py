@@ -76,7 +76,8 @@ def _is_kept_exactly(program, body):
 def _scan(body, consts, init, xs):
     if not varying_over((consts, init, xs)):
         return _jax.evaluated(body.scan, [*consts, *init, *xs])  # the equation that lax.scan traced
-    carry, ys = lax.scan(lambda carry, x: body.step(consts, carry, x), init, xs, **_options(body))
+    length = body.params["length"]
+    carry, ys = lax.scan(lambda carry, x: body.step(consts, carry, x), init, xs, length, **_options(body))
     return [*carry, *ys]
 
 
@@ -92,7 +93,7 @@ def _scan_fwd(body, consts, init, xs):
         def step(carry, given):
             return body.perturbed_step(weights, consts, carry, *given)
 
-        carry, (ys, operands) = lax.scan(step, init, (xs, perturbations), **_options(body))
+        carry, (ys, operands) = lax.scan(step, init, (xs, perturbations), **_options(body))  # as long as those are
         return [*carry, *ys], operands
 
     out, vjp, operands = jax.vjp(perturbed, consts, init, xs, zeros, has_aux=True)
@@ -113,11 +114,10 @@ def _scan_bwd(body, residuals, cotangents):
 
 
 def _options(body):
-    return {name: body.params[name] for name in OPTIONS if name in body.params}
+    """`lax.scan`'s, but for the length: one that is a symbol it takes from xs alone."""
+    names = {"reverse", "unroll", "_split_transpose"} & body.params.keys()
+    return {name: body.params[name] for name in names}
 
-
-OPTIONS = ("length", "reverse", "unroll", "_split_transpose")
-"""`lax.scan`'s, those that its equation has."""
 
 deferred = HandDerived(_scan, _scan_fwd, _scan_bwd, static=1)
 """deferred(body, consts, init, xs, vjp=...) -> [*carry, *ys]."""
