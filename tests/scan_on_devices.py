@@ -14,7 +14,7 @@ if __name__ == "__main__":
     jax.config.update("jax_enable_x64", True)
 
 import jax.numpy as jnp
-from helpers import assert_close
+from helpers import assert_close, quick_jit
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
@@ -74,42 +74,38 @@ def check_explicit():
     mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Explicit,))
     with jax.set_mesh(mesh):
         args = PARAMS, jax.device_put(H0, P("batch")), jax.device_put(XS, P(None, "batch"))
-        ours, theirs = (jax.jit(gradients(scan, rnn, H0))(*args) for scan in (jbptt.scan, lax.scan))
+        ours, theirs = (quick_jit(gradients(scan, rnn, H0))(*args) for scan in (jbptt.scan, lax.scan))
         assert jax.tree.map(jax.typeof, ours) == jax.tree.map(jax.typeof, theirs)
     assert_close(ours, gradients(lax.scan, rnn, H0)(PARAMS, H0, XS), note="explicit")
 
 
 def check_shard_map(step):
-    """Weights that are the same on every device, met by what is not: within the gradient, and around it."""
+    """Weights that are the same on every device, met by what is not: the gradient within shard_map, and around it."""
     mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
-    state = P("batch"), P()
-    init, specs = ((H0, jnp.zeros(())), state) if step is counting else (H0, P("batch"))
+    init, specs = ((H0, jnp.zeros(())), (P("batch"), P())) if step is counting else (H0, P("batch"))
+    sharded = partial(jax.shard_map, mesh=mesh, in_specs=(P(), specs, P(None, "batch")))
 
-    def around(scan):
-        @partial(jax.shard_map, mesh=mesh, in_specs=(P(), specs, P(None, "batch")), out_specs=(specs, P(None, "batch")))
+    def both(scan):
+        @partial(sharded, out_specs=(specs, P(None, "batch")))
         def run(params, init, xs):
             return scan(partial(step, params), init, xs)
 
-        def cost(params, init, xs):
-            last, hs = run(params, init, xs)
-            return jnp.sum(hs**2) + sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(last))
-
-        return jax.jit(jax.value_and_grad(cost, (0, 1, 2)))(PARAMS, init, XS)
-
-    def within(scan):
-        @partial(jax.shard_map, mesh=mesh, in_specs=(P(), specs, P(None, "batch")), out_specs=P())
-        def run(params, init, xs):
+        @partial(sharded, out_specs=P())
+        def within(params, init, xs):
             return jax.grad(lambda params: jnp.sum(scan(partial(step, params), init, xs)[1] ** 2))(params)
 
-        return jax.jit(run)(PARAMS, init, XS)
+        def cost(*args):
+            return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(run(*args)))
 
-    for gradient in (around, within):
-        assert_close(gradient(jbptt.scan), gradient(lax.scan), note=f"{gradient.__name__}, {step.__name__}")
+        args = PARAMS, init, XS
+        return quick_jit(lambda *args: (jax.value_and_grad(cost, (0, 1, 2))(*args), within(*args)))(*args)
+
+    assert_close(both(jbptt.scan), both(lax.scan), note=f"shard_map, {step.__name__}")
 
 
 if __name__ == "__main__":
     assert jax.device_count() == 2
     check_partitioned()
     check_explicit()
-    for step in (rnn, branching, counting, with_literals):
+    for step in (branching, counting, with_literals):
         check_shard_map(step)

@@ -4,6 +4,7 @@ B batch, H hidden. Where it is to be `lax.scan` itself, the traced programs are 
 for letter.
 """
 
+import re
 import subprocess
 import sys
 from functools import partial
@@ -44,7 +45,7 @@ def gradient(scan, step=rnn, h=H0, xs=None, length=T, **options):
 def is_lax_scan(function, *args):
     """Whether `function(scan, *args)` is the same program with either."""
     ours, theirs = (str(jax.make_jaxpr(partial(function, scan))(*args)) for scan in (jbptt.scan, lax.scan))
-    return ours == theirs
+    return re.sub("0x[0-9a-f]+", "", ours) == re.sub("0x[0-9a-f]+", "", theirs)  # but for addresses of callbacks
 
 
 # What lies between a constant and its product.
@@ -283,6 +284,11 @@ def test_what_is_made_of_a_body_is_found_again():
     assert body_of(step) != body_of(partial(rnn, W))
 
 
+def test_no_tracer_is_kept():
+    with jax.checking_leaks():
+        jax.jit(gradient(jbptt.scan))(W)
+
+
 class Holder:
     """Something whose attribute a body reads."""
 
@@ -404,7 +410,7 @@ def everything(scan, recipe):
     run, args = drawn(scan, recipe)
 
     def real(*args):
-        return [leaf for leaf in jax.tree.leaves(run(*args)) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+        return [leaf for leaf in jax.tree.leaves(run(*args)) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
 
     def of(*args):
         got = {"value": run(*args)}
@@ -420,7 +426,7 @@ def everything(scan, recipe):
     return quick_jit(of)(*args)
 
 
-@hypothesis.settings(max_examples=8, phases=[hypothesis.Phase.generate])
+@hypothesis.settings(max_examples=5, phases=[hypothesis.Phase.generate])
 @hypothesis.given(BODIES)
 def test_any_body(recipe):
     ours, theirs = (everything(scan, recipe) for scan in (jbptt.scan, lax.scan))

@@ -48,7 +48,7 @@ class Body:
     """
 
     def __init__(self, scan: _jax.Line):
-        self.scan = scan
+        self.scan = scan._replace(ins=())  # whoever keeps this keeps no array alive, and no tracer
         self.params = scan.equation.params
         self.n_carry = _same_in_step(scan.equation.outvars, self.params["jaxpr"].out_avals)
         self.n_consts = _same_in_step(scan.equation.invars, self.params["jaxpr"].in_avals) - self.n_carry
