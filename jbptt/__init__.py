@@ -45,7 +45,7 @@ from jbptt.cells.rule import (
 )
 from jbptt.cells.slstm import SLSTMState as SLSTMState, slstm as slstm, slstm_cell as slstm_cell
 from jbptt.comparison.pair import Report as Report, compare as compare
-from jbptt.deferred import scan as scan
+from jbptt.deferred.scan import scan as scan
 from jbptt.feedforward.activations import (
     Activation as Activation,
     identity as identity,

@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jbptt import _jax
+from jbptt._jax import calls, types
 
 Vjp = Literal["manual", "auto"]
 
@@ -85,7 +85,7 @@ class HandDerived:
 
     def __call__(self, *args: Any, vjp: str) -> Any:
         check_vjp(vjp)
-        static, args = args[: self._number_static], _jax.equally_varying(args[self._number_static :])
+        static, args = args[: self._number_static], types.equally_varying(args[self._number_static :])
         return self._plain(*static, *args) if vjp == "auto" else self._by_hand(static, args)
 
     def _by_hand(self, static, args):
@@ -98,7 +98,7 @@ class HandDerived:
             return outs
 
         def transpose(operands, cotangents):
-            linear = [n for n, operand in enumerate(operands) if _jax.is_linear(operand)]
+            linear = [n for n, operand in enumerate(operands) if calls.is_linear(operand)]
 
             def plain(*given):
                 args = jax.tree.unflatten(structure, _replaced(operands, linear, given))
@@ -112,8 +112,8 @@ class HandDerived:
             out_structures.append(out_structure)
             return outs, tangents
 
-        rules = _jax.Rules(evaluate, jvp, transpose)
-        outs = _jax.call_by_rules(rules, leaves)
+        rules = calls.Rules(evaluate, jvp, transpose)
+        outs = calls.call_by_rules(rules, leaves)
         return jax.tree.unflatten(out_structures[0], outs)
 
     def _jvp(self, static, args, tangents):
@@ -157,7 +157,7 @@ class _Linear(NamedTuple):
     moving: tuple[int, ...]
 
     def __call__(self, known, tangents):
-        return _jax.call_by_rules(_jax.Rules(self.evaluate, self.jvp, self.transpose), [*known, *tangents])
+        return calls.call_by_rules(calls.Rules(self.evaluate, self.jvp, self.transpose), [*known, *tangents])
 
     def evaluate(self, *operands):
         return self.of._tangents_of(self, *self.parts(operands))
@@ -186,7 +186,7 @@ class _Linear(NamedTuple):
     def transpose(self, operands, cotangents):
         known, tangents = self.parts(operands)
         gradients = self.of._cotangents_of(self, known, list(cotangents))
-        return [gradient for gradient, tangent in zip(gradients, tangents, strict=True) if _jax.is_linear(tangent)]
+        return [gradient for gradient, tangent in zip(gradients, tangents, strict=True) if calls.is_linear(tangent)]
 
 
 def _replaced(values, numbers, new):

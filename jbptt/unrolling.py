@@ -9,7 +9,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jbptt import _jax, checks
+from jbptt import checks
+from jbptt._jax import types
 from jbptt.autodiff import Vjp, check_vjp
 from jbptt.backends.checkpointed import checkpointed
 from jbptt.backends.choosing import choose
@@ -152,12 +153,12 @@ def _consts(cell, params, xs):
 def _like_batch(state, xs):
     """The fields [B, ...] of a state with the batch sharded as that of xs, where types have shardings."""
     batch = range(1, xs.ndim - 1)
-    return jax.tree.map(lambda leaf: _jax.resharded(leaf, xs, [*batch, *[None] * (leaf.ndim - len(batch))]), state)
+    return jax.tree.map(lambda leaf: types.resharded(leaf, xs, [*batch, *[None] * (leaf.ndim - len(batch))]), state)
 
 
 def _like_steps(mask, xs):
     """A mask [T, B] sharded as time and batch of xs, where types have shardings."""
-    return None if mask is None else _jax.resharded(mask, xs, range(xs.ndim - 1))
+    return None if mask is None else types.resharded(mask, xs, range(xs.ndim - 1))
 
 
 def _drawn(cell, state, T, recurrent_dropout, zoneout, key):

@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jbptt.kernels import native
 
 import jbptt
 from jbptt.backends.cpu import library
 from jbptt.backends.cpu.library import loaded
 from jbptt.backends.cpu.sources import INSTRUCTION_SETS, sources_digest
-from jbptt.kernels import native
 
 KERNELS = loaded()
 needs_kernels = pytest.mark.skipif(isinstance(KERNELS, str), reason=f"no kernels: {KERNELS}")

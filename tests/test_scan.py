@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import pytest
 from helpers import assert_close, assert_gradients_match
 from jax import lax
-from jbptt.recurrence.deferred import scan
 from test_structure import equations
 
 import jbptt
+from jbptt.deferred.scan import scan
 
 T, B, I, H = 5, 3, 16, 24
 KEYS = jax.random.split(jax.random.key(0), 6)
@@ -179,8 +179,9 @@ def carried(run, args):
     shapes = set()
     for equation in equations(jaxpr):
         if equation.primitive.name == "scan" and equation.params["reverse"]:
-            carry = equation.params["num_carry"]
-            shapes |= {variable.aval.shape for variable in equation.outvars[:carry]}
+            of_step = equation.params["jaxpr"].out_avals
+            of_scan = [variable.aval for variable in equation.outvars]
+            shapes |= {a.shape for a, b in zip(of_scan, of_step, strict=True) if a.shape == b.shape}
     return shapes
 
 

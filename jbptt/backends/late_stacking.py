@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jbptt import _jax
+from jbptt._jax import types
 
 
 def scan_stacking_late(step: Callable, init: Any, xs: Any, *, after: jax.Array, reverse: bool) -> tuple[Any, Any]:
@@ -21,7 +21,7 @@ def scan_stacking_late(step: Callable, init: Any, xs: Any, *, after: jax.Array, 
 
     Every leaf of the ys is [T, B, ...]. Where types have shardings it is `lax.scan` itself.
     """
-    if _jax.explicit_spec(after) is not None:
+    if types.explicit_spec(after) is not None:
         return lax.scan(step, init, xs, reverse=reverse)
     one_step = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape[1:], array.dtype), xs)
     _, ys = jax.eval_shape(step, init, one_step)

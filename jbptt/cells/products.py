@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jbptt import _jax, checks
+from jbptt import checks
+from jbptt._jax import types
 from jbptt.feedforward.layer import accumulator, weight_gradient
 
 
@@ -102,7 +103,7 @@ def _block_diagonal(heads):
             delta,
             ((rows, rows), (head, head)),
             preferred_element_type=accumulator(delta),
-            out_sharding=_jax.contracted_sharding(h_prev, delta, heads=1),
+            out_sharding=types.contracted_sharding(h_prev, delta, heads=1),
         )
         return sums.astype(delta.dtype)  # [heads, D, G·D]
 

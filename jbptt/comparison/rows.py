@@ -15,7 +15,7 @@ from jbptt.cells.elman import rnn
 from jbptt.cells.luong import luong_cell
 from jbptt.cells.rule import Cell
 from jbptt.cells.table import CELLS
-from jbptt.deferred import scan as jbptt_scan
+from jbptt.deferred.scan import scan as jbptt_scan
 from jbptt.feedforward.activations import sigmoid
 from jbptt.feedforward.layer import dense
 from jbptt.feedforward.losses import binary_cross_entropy, mse, softmax_cross_entropy

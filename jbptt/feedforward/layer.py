@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jbptt import _jax, checks
+from jbptt import checks
+from jbptt._jax import types
 from jbptt.autodiff import HandDerived, Vjp
 
 Params = dict[str, jax.Array]
@@ -60,7 +61,7 @@ def weight_gradient(a: jax.Array, delta: jax.Array) -> jax.Array:
         delta,
         ((rows, rows), ((), ())),
         preferred_element_type=accumulator(delta),
-        out_sharding=_jax.contracted_sharding(a, delta),
+        out_sharding=types.contracted_sharding(a, delta),
     )
     return dw.astype(delta.dtype)
 

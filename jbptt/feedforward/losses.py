@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jbptt import _jax, checks
+from jbptt import checks
+from jbptt._jax import types
 from jbptt.autodiff import HandDerived, Vjp
 
 Reduction = Literal["mean", "sum"]
@@ -222,7 +223,7 @@ def _check_classes(classes, weights, number):
 
 
 def _weights(weights, shape, outputs):
-    return _jax.resharded(_broadcast_weights(weights, shape, outputs), outputs, range(len(shape)))
+    return types.resharded(_broadcast_weights(weights, shape, outputs), outputs, range(len(shape)))
 
 
 def _broadcast_weights(weights, shape, outputs):

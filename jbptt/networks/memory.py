@@ -5,7 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jbptt import _jax, checks
+from jbptt import checks
+from jbptt._jax import types
 from jbptt.autodiff import Vjp
 from jbptt.cells.rule import Consts, Memory, Params
 from jbptt.feedforward.layer import dense
@@ -36,7 +37,7 @@ def with_memory(params: Params, memory: jax.Array, lengths: Any = None, *, vjp: 
     valid = jnp.ones((S, *batch), bool)
     if lengths is not None:
         valid = steps_within(checked_lengths(lengths, S, tuple(batch)), S)
-    valid = _jax.resharded(valid, memory, range(memory.ndim - 1))
+    valid = types.resharded(valid, memory, range(memory.ndim - 1))
     if lengths is not None:
         memory = jnp.where(jnp.broadcast_to(valid[..., None], memory.shape), memory, jnp.zeros_like(memory))
     memory = jnp.moveaxis(memory, 0, -2)  # [B, S, M]: a step's products read a row of the batch as one piece

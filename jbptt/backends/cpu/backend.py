@@ -5,14 +5,14 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jbptt.backends.cpu.library import loaded
 
-from jbptt import _jax
+from jbptt._jax import types
 from jbptt.autodiff import Residuals
 from jbptt.backends import scan
 from jbptt.backends.cpu import calls, stepping_aside
 from jbptt.backends.cpu.batching import first_batch_axis, for_each, has_axis, joined, one_by_one
 from jbptt.backends.cpu.calls import Call, Saved
+from jbptt.backends.cpu.library import loaded
 from jbptt.backends.cpu.table import kernels
 from jbptt.backends.cpu.transformed import call_kernel
 from jbptt.backends.protocol import Backend, BackendStatus
@@ -33,15 +33,15 @@ def unsupported(spec: Spec, inputs: Inputs) -> str | None:
         return "there is no kernel for this cell"
     if xs.dtype != jnp.float32:
         return f"the kernels are for float32, and xs are {xs.dtype}"
-    if _jax.is_symbolic(inputs):
+    if types.is_symbolic(inputs):
         return "the kernels are for sizes that are known"
     if math.prod(xs.shape[:-1]) >= MOST_ROWS:
         return f"the kernels count T·B in 32 bits, and xs are {list(xs.shape)}"
     if inputs.consts.h_mask is not None or masks.cut is not None or masks.zoneout is not None:
         return "the kernels have no truncation, dropout or zoneout"
-    if _jax.is_partitioned(inputs):
+    if types.is_partitioned(inputs):
         return "the arrays are sharded over several devices, and XLA cannot cut a kernel up"
-    if other := _jax.platforms(inputs) - {"cpu"}:
+    if other := types.platforms(inputs) - {"cpu"}:
         return f"the kernels are for the CPU, and there are arrays on {sorted(other)}"
     library = loaded()
     return library if isinstance(library, str) else None

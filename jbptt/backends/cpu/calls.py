@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jbptt.backends.cpu.library import Library
 
-from jbptt import _jax
+from jbptt._jax import types
+from jbptt.backends.cpu.library import Library
 from jbptt.backends.cpu.table import Kernel
 from jbptt.cells.rule import Consts
 from jbptt.recurrence.inputs import Inputs, Outputs, Spec
@@ -136,7 +136,7 @@ def _call(call, direction, shapes, args, aliases=None):
 
 
 def _result(shape, like):
-    return _jax.result_type(shape, jnp.float32, like)
+    return types.result_type(shape, jnp.float32, like)
 
 
 def _flat(call, inputs):

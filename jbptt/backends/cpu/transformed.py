@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from jbptt import _jax
+from jbptt._jax import calls
 from jbptt.backends.cpu.batching import NO_AXIS
 
 
@@ -29,7 +29,7 @@ def call_kernel(by_kernel: Callable, by_scan: Callable, derivative: Callable, ba
             replaced = dict(zip(moving, values, strict=True))
             return flat(derivative)(*[replaced.get(n, leaf) for n, leaf in enumerate(leaves)])
 
-        outs = _jax.call_by_rules(rules, leaves)
+        outs = calls.call_by_rules(rules, leaves)
         _, moved = jax.jvp(of_moving, [leaves[n] for n in moving], [tangents[n] for n in moving])
         return outs, [*moved, *[None] * (len(outs) - len(moved))]
 
@@ -40,5 +40,5 @@ def call_kernel(by_kernel: Callable, by_scan: Callable, derivative: Callable, ba
         )
         return jax.tree.leaves(out), jax.tree.leaves(axes)
 
-    rules = _jax.Rules(evaluate=flat(by_scan), jvp=jvp, batch=batch, on_cpu=flat(by_kernel))
-    return jax.tree.unflatten(out_structure, _jax.call_by_rules(rules, leaves))
+    rules = calls.Rules(evaluate=flat(by_scan), jvp=jvp, batch=batch, on_cpu=flat(by_kernel))
+    return jax.tree.unflatten(out_structure, calls.call_by_rules(rules, leaves))
