@@ -22,9 +22,11 @@ from benchmarks.measuring import machine, options, results
 from benchmarks.measuring.peak import jax_peak_gflops
 from benchmarks.measuring.rounds import in_turns
 from benchmarks.problem import Sizes, random_problem
+from jbptt.autodiff import Residuals
+from jbptt.backends.scan import SCAN
+from jbptt.cells.rule import Consts, StepResiduals
 from jbptt.comparison.pair import value_and_gradients
-from jbptt.recurrence.bptt import bptt_bwd, bptt_fwd
-from jbptt.recurrence.forward import Direction, Sequence
+from jbptt.recurrence.inputs import Inputs, Outputs, Spec
 
 POINTS = (Sizes(256, 4, 64, 128), Sizes(128, 32, 128, 128), Sizes(64, 8, 1024, 1024))
 QUICK = (Sizes(8, 2, 3, 4),)
@@ -74,25 +76,29 @@ def parts_of(size: Sizes) -> list[Part]:
     problem = random_problem("lstm", size)
     params, xs, state, (dstate, dhs) = jax.tree.map(jnp.asarray, tuple(problem[2:]))
     state, dstate = jbptt.LSTMState(*state), jbptt.LSTMState(*dstate)
-    cell, direction = jbptt.lstm, Direction()
-    zs = cell.project(params, xs)
-    unprojected = cell._replace(
-        project=lambda params, zs: zs,
-        project_vjp=lambda params, zs, deltas: ({"U": params["U"]}, deltas),
-        weight_vjp=lambda params, kept, deltas: {"W": params["W"], "b": params["b"]},
+    rule = jbptt.lstm.rule
+    zs = rule.project(Consts(params), xs)
+    unprojected = Spec(
+        rule._replace(
+            project=lambda consts, zs: zs,
+            project_vjp=lambda consts, zs, deltas: (Consts({"U": consts.params["U"]}), deltas),
+            weight_vjp=lambda consts, residuals, deltas: consts,
+        )
     )
-    forward = jax.jit(lambda params, zs, state: bptt_fwd(unprojected, direction, params, state, None, Sequence(zs)))
-    _, residuals = forward(params, zs, state)
+    consts, inputs = Consts(params), Inputs(Consts(params), state, zs)
+    forward = jax.jit(partial(SCAN.forward_residuals, unprojected))
+    outputs, steps = forward(inputs)
     deltas = zs
 
     def whole(params, xs, state):
-        return jbptt.unroll(cell, params, xs, state, backend="xla")
+        return jbptt.unroll(jbptt.lstm, params, xs, state, backend="scan")
 
-    def back(residuals, dstate, dhs):
-        return bptt_bwd(unprojected, direction, residuals, (dstate, dhs))[1:]
+    def back(inputs, outputs, steps, dstate, dhs):
+        d = SCAN.backward(unprojected, Residuals((inputs,), outputs, steps), Outputs(dstate, dhs))
+        return d.state, d.xs
 
-    def weights(residuals, deltas):
-        return cell.weight_vjp(params, jbptt.Kept(residuals.hs, residuals.hs, residuals.saved), deltas)
+    def weights(outputs, steps, deltas):
+        return rule.weight_vjp(consts, StepResiduals(outputs.hs, outputs.hs, steps.saved), deltas)
 
     T, B, I, H = size
     rows, gate = T * B, 4 * H
@@ -105,11 +111,17 @@ def parts_of(size: Sizes) -> list[Part]:
             3 * 2 * rows * gate * (I + H),
             FLOAT * (rows * (2 * I + 4 * gate + 2 * H) + 2 * saved),
         ),
-        Part("x U", cell.project, (params, xs), 2 * rows * I * gate, FLOAT * rows * (I + gate)),
-        Part("forward scan", forward, (params, zs, state), 2 * rows * H * gate, FLOAT * (rows * gate + saved)),
-        Part("reverse scan", back, (residuals, dstate, dhs), 2 * rows * gate * H, FLOAT * (saved + rows * (H + gate))),
-        Part("∂U and dx", cell.project_vjp, (params, xs, deltas), 4 * rows * I * gate, FLOAT * rows * (2 * I + gate)),
-        Part("∂W and ∂b", weights, (residuals, deltas), 2 * rows * H * gate, FLOAT * rows * (H + gate)),
+        Part("x U", rule.project, (consts, xs), 2 * rows * I * gate, FLOAT * rows * (I + gate)),
+        Part("forward scan", forward, (inputs,), 2 * rows * H * gate, FLOAT * (rows * gate + saved)),
+        Part(
+            "reverse scan",
+            back,
+            (inputs, outputs, saved, dstate, dhs),
+            2 * rows * gate * H,
+            FLOAT * (saved + rows * (H + gate)),
+        ),
+        Part("∂U and dx", rule.project_vjp, (consts, xs, deltas), 4 * rows * I * gate, FLOAT * rows * (2 * I + gate)),
+        Part("∂W and ∂b", weights, (outputs, steps, deltas), 2 * rows * H * gate, FLOAT * rows * (H + gate)),
     ]
 
 

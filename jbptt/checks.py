@@ -137,7 +137,7 @@ def rate(name: str, value: Any) -> None:
 
 
 def key(name: str, value: Any) -> None:
-    """Raises TypeError or ValueError unless `value` is None or one of JAX's keys, `jax.random.key`'s or a legacy one."""
+    """Raises TypeError or ValueError unless `value` is None or a key of JAX, `jax.random.key`'s or a legacy one."""
     if value is None:
         return
     dtype = getattr(value, "dtype", None)

@@ -58,11 +58,15 @@ import numpy as np
 from IPython.display import Markdown, display
 
 import jbptt
+from jbptt.backends import scan
+from jbptt.backends.protocol import differentiable
 from jbptt.cells import elman, gru, lstm_pair
+from jbptt.cells.rule import Consts
 from jbptt.comparison.pair import gradient_errors, leaf_errors
 from jbptt.feedforward import layer, losses, perceptron
 from jbptt.networks import lecture
-from jbptt.recurrence import bptt, forward
+from jbptt.recurrence import masks, plain
+from jbptt.recurrence.inputs import Inputs, Spec
 
 jax.config.update("jax_enable_x64", True)
 
@@ -188,10 +192,10 @@ show(perceptron._mlp)
 # $(w^{l+1})^{\mathsf T} \delta^{l+1}$, handed down by the layer above.
 
 # %%
-show(perceptron._mlp_bwd)
+show(perceptron._backward)
 show(layer.affine_vjp)
 show(layer.times_transposed, "return")
-show(layer.weight_gradient, "a = a.reshape")
+show(layer.weight_gradient, "rows =")
 
 # %%
 sizes = [5, 8, 6, 2]
@@ -240,7 +244,7 @@ check_twins("jbptt.mlp", partial(jbptt.mlp, activation=f), params, x)
 
 # %%
 show(lecture._single_input, "state, first")
-show(forward._run, "def step", "return lax.scan")
+show(plain.plain, "def one_step", "return Outputs")
 show(lecture.siso, "state, _, _ =")
 
 # %% [markdown]
@@ -265,12 +269,12 @@ show(lecture.siso, "state, _, _ =")
 # and $\sum_t \delta^t (a^{t-1})^{\mathsf T}$ waits until all of them are there: then it is *one* product, of a matrix
 # whose rows are all $a^{t-1}$ with one whose rows are all $\delta^t$.
 #
-# In the library, time and calculus are kept apart. Time, for any cell (`_scan_back` is `lax.scan` in reverse, with an
-# eye on where its results lie in memory; `marks` are sequences that end and episodes that begin, of which there are
-# none here, so that `leave_vjp` adds the cost at $t$ to what comes from later, and `enter_vjp` does nothing):
+# In the library, time and calculus are kept apart. Time, for any cell (`scan_stacking_late` is `lax.scan`, with an eye
+# on where its results lie in memory; `step_vjp` is the cell's own, with the cost at $t$ added to what comes from later,
+# and with masks for sequences that end and episodes that begin, of which there are none here):
 
 # %%
-show(bptt.bptt_bwd)
+show(scan.backward)
 
 # %% [markdown]
 # Calculus, for the lecture's cell: `pointwise_vjp` is $\odot\, f'(z^t)$, `step_vjp` goes on through $W^{\mathsf T}$
@@ -279,9 +283,9 @@ show(bptt.bptt_bwd)
 # %%
 show(elman.rnn_pair, "def pointwise(", "return RNNState(activation(z))")
 show(elman.rnn_pair, "def pointwise_vjp(", "return RNNState(None)")
-show(jbptt.rnn.way_back)
-show(jbptt.rnn.step_vjp)
-show(jbptt.rnn.weight_vjp)
+show(jbptt.rnn.rule.prepare_backward)
+show(jbptt.rnn.rule.step_vjp)
+show(jbptt.rnn.rule.weight_vjp)
 
 # %% [markdown]
 # **The check** needs the $\delta$ of every time from `jax.grad`. By definition $\delta^t$ is what the cost does when
@@ -388,7 +392,7 @@ show(lecture.simo, "state, first")
 # zero here.
 
 # %%
-show(bptt.leave_vjp, "if marks.valid is None", "return dstate._replace")
+show(masks.leave_vjp, "if masks.valid is None", "return dstate._replace")
 
 
 # %%
@@ -431,10 +435,10 @@ check_twins("jbptt.simo", simo, network_params(p), xs[1], state)
 # nothing else than the layer's weight gradient.
 
 # %%
-show(forward._run, "zs =", "zs =")
-show(bptt.bptt_bwd, "dparams_of_inputs, dxs")
-show(jbptt.rnn.project)
-show(jbptt.rnn.project_vjp)
+show(plain.plain, "zs =", "zs =")
+show(scan.backward, "of_inputs, dxs")
+show(jbptt.rnn.rule.project)
+show(jbptt.rnn.rule.project_vjp)
 show(lecture.miso, "state, _ =")
 show(lecture.mimo, "state, hs =")
 
@@ -449,11 +453,13 @@ check("∂C/∂U = Σ_t δᵗ (xᵗ)ᵀ", layer.weight_gradient(xs[1:], n.delta[
 
 # %%
 zero = elman.RNNState(jnp.zeros((B, H)))
-unprojected = cell._replace(project=lambda params, zs: zs, project_vjp=lambda params, zs, dzs: ({}, dzs))
+unprojected = Spec(
+    cell.rule._replace(project=lambda consts, zs: zs, project_vjp=lambda consts, zs, dzs: (Consts({}), dzs))
+)
 
 
 def cost_of_zs(zs):
-    _, hs = bptt.recur(unprojected, forward.Direction(), {"W": p["W"]}, zero, None, forward.Sequence(zs), vjp="manual")
+    _, hs = differentiable(scan.SCAN)(unprojected, Inputs(Consts({"W": p["W"]}), zero, zs), vjp="manual")
     return cost_at_every_time(f(hs @ p["V"]))
 
 
@@ -490,7 +496,7 @@ check_twins("jbptt.mimo", network_of(jbptt.mimo), network_params(p), xs[1:], sta
 # gates, nor gates that see gates.
 
 # %%
-show(jbptt.lstm.step)
+show(jbptt.lstm.rule.step)
 show(lstm_pair.lstm_pair, "def pointwise(", "return LSTMGatesState(h, c, i, f, o)")
 
 # %% [markdown]

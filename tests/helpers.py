@@ -47,6 +47,11 @@ quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level":
 """Compiling is nearly all that the suite costs. Where the mathematics is the question, code need not be fast."""
 
 
+def full(values, but=()):
+    """Parameters of the full tier; those in `but` are in the fast tier too."""
+    return [value if value in but else pytest.param(value, marks=pytest.mark.full) for value in values]
+
+
 def twins(row, sizes=SIZES, dtype=jnp.float64, seed=0):
     """(manual, auto, args) of a row of `jbptt.comparison.rows`."""
     fn, args = row.build(jax.random.key(seed), sizes, dtype)

@@ -273,7 +273,8 @@ def before_without_masks(backward):
     def mutated(array, first, reset, masks, reverse):
         return before_each_step(array, first, reset, Masks(), reverse)
 
-    return planted(backward, before_each_step=mutated)
+    every_step = planted(backward.__globals__["_every_step"], before_each_step=mutated)
+    return planted(backward, _every_step=every_step)
 
 
 MASK_MUTANTS = {

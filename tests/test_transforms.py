@@ -1,12 +1,9 @@
 """Under jit, vmap, checkpoint and an outer scan, and differentiated twice: still what JAX derives."""
 
-import subprocess
-import sys
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-import on_two_devices
 import pytest
 from helpers import (
     ROWS_BY_NAME,
@@ -145,10 +142,3 @@ def test_vmap_of_options():
     assert_close(
         hs[1], run("auto", params, xs, stacked(state)._replace(h=2 * state.h), lengths[:, 1], resets[..., 1])[1]
     )
-
-
-def test_shard_map_over_the_batch():
-    """Against one device, first and second derivatives: weights' gradients are summed over the devices."""
-    done = subprocess.run([sys.executable, on_two_devices.__file__], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [*on_two_devices.RUNS, "scan"]

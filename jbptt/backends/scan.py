@@ -25,27 +25,32 @@ CACHED = 2**23
 
 def backward(spec: Spec, residuals: Residuals, cotangents: Outputs) -> Inputs:
     """From ∂C/∂(last state) and ∂C/∂hs to the cotangents of all inputs."""
-    (inputs,), outputs, steps = residuals
-    rule, masks = spec.rule, inputs.masks
+    (inputs,), outputs, _ = residuals
     if outputs.hs.size == 0:  # no step or an empty batch: nothing but the state passes through
         return Inputs(None, cotangents.state, None, None, None)
-    reset = None if inputs.reset_state is None else inputs.reset_state.h
-    h_prev = before_each_step(outputs.hs, inputs.state.h, reset, masks, spec.reverse)
-    every_step = StepResiduals(h_prev, outputs.hs if steps.h is None else steps.h, steps.saved)  # [T, B, H]
-    weights = rule.prepare_backward(inputs.consts)
+    rule, consts, every_step = spec.rule, inputs.consts, _every_step(spec, residuals)
+    weights = rule.prepare_backward(consts)
 
     def step_back(later, at_t):
-        return step_vjp(rule, weights, later, *at_t)
+        return step_vjp(rule, weights, later, *at_t)  # δᵗ = (∂cᵗ/∂aᵗ + Wᵀ δᵗ⁺¹) ⊙ f′(zᵗ)
 
     end = StepCotangents(cotangents.state, None if inputs.reset_state is None else zeros(cotangents.state))
-    at_all_t = cotangents.hs, every_step, masks
+    at_all_t = cotangents.hs, every_step, inputs.masks
     start, deltas = scan_stacking_late(step_back, end, at_all_t, after=outputs.hs, reverse=not spec.reverse)
-    dconsts = rule.weight_vjp(inputs.consts, every_step, deltas)
-    of_inputs, dxs = (None, None) if inputs.xs is None else rule.project_vjp(inputs.consts, inputs.xs, deltas)
-    return Inputs(_all(inputs.consts, dconsts, of_inputs), start.state, dxs, None, start.reset_state)
+    of_steps = rule.weight_vjp(consts, every_step, deltas)  # ∂C/∂W = Σ_t δᵗ (aᵗ⁻¹)ᵀ
+    of_inputs, dxs = (None, None) if inputs.xs is None else rule.project_vjp(consts, inputs.xs, deltas)
+    return Inputs(_together(consts, of_steps, of_inputs), start.state, dxs, None, start.reset_state)
 
 
-def _all(consts, of_steps, of_inputs):
+def _every_step(spec, residuals):
+    """h before each step, h after it and what it saved, of all steps: [T, B, H]."""
+    (inputs,), (_, hs), steps = residuals
+    reset = None if inputs.reset_state is None else inputs.reset_state.h
+    h_prev = before_each_step(hs, inputs.state.h, reset, inputs.masks, spec.reverse)
+    return StepResiduals(h_prev, hs if steps.h is None else steps.h, steps.saved)
+
+
+def _together(consts, of_steps, of_inputs):
     """The gradients of what steps use and of what inputs meet, as one `Consts`."""
     gradients = of_steps.params | ({} if of_inputs is None else of_inputs.params)
     if of_inputs is not None and (forgotten := consts.params.keys() - gradients.keys()):

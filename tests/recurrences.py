@@ -1,0 +1,105 @@
+"""A recurrence over random arrays, for tests of backends: values, every gradient, and how far from float64 they are."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import TOLERANCE
+
+import jbptt
+
+OPTIONS = {
+    "plain": {},
+    "reverse": {"reverse": True},
+    "lengths": {"lengths": True},
+    "lengths in reverse": {"lengths": True, "reverse": True},
+    "resets": {"resets": True},
+    "resets in reverse to a state": {"resets": True, "reverse": True, "reset_state": True},
+    "everything": {"lengths": True, "resets": True, "reset_state": True},
+    "checkpoint": {"checkpoint": 3},
+    "checkpoint and everything": {"checkpoint": 2, "lengths": True, "resets": True, "reverse": True},
+    "truncate": {"truncate": 2},
+    "zoneout": {"zoneout": 0.3, "key": jax.random.key(3)},
+}
+
+
+class Problem:
+    """A cell over random arrays, with random cotangents on all outputs."""
+
+    def __init__(self, cell, T, batch, I, H, options=(), seed=0):
+        draw = np.random.default_rng(seed)
+        self.cell, self.options, self.seed = cell, dict(options), seed
+        params = cell.init(jax.random.key(seed), I, H, jnp.float64)
+        params = {name: leaf + 0.2 * draw.standard_normal(leaf.shape) for name, leaf in params.items()}
+        xs = draw.standard_normal((T, *batch, I))
+        start = cell.initial_state(params, batch)
+        state = jax.tree.map(
+            lambda leaf: draw.standard_normal(leaf.shape) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, start
+        )
+        reset_state = None
+        if self.options.pop("reset_state", False):
+            reset_state = jax.tree.map(lambda leaf: leaf[::-1] - 1, state)
+        if self.options.pop("lengths", False):
+            self.options["lengths"] = draw.integers(0, T + 1, batch)
+        if self.options.pop("resets", False):
+            self.options["resets"] = draw.random((T, *batch)) < 0.3
+        self.args = params, xs, state, reset_state
+
+    def arrays(self, dtype):
+        return jax.tree.map(
+            lambda leaf: jnp.asarray(leaf, dtype if np.issubdtype(leaf.dtype, np.floating) else None), self.args
+        )
+
+    def forward(self, params, xs, state, reset_state, **how):
+        more = {} if reset_state is None else {"reset_state": reset_state}
+        return jbptt.unroll(self.cell, params, xs, state, **self.options, **more, **how)
+
+    def outputs_and_gradients(self, dtype, **how):
+        """Values, and the gradients of every argument."""
+        outs, vjp = jax.vjp(partial(self.forward, **how), *self.arrays(dtype))
+        draw = np.random.default_rng(self.seed + 1)
+
+        def cotangent(out):
+            if jnp.issubdtype(out.dtype, jnp.floating):
+                return jnp.asarray(draw.standard_normal(out.shape), dtype)
+            return np.zeros(out.shape, jax.dtypes.float0)
+
+        return real((outs, vjp(jax.tree.map(cotangent, outs))))
+
+
+def real(tree):
+    return [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+
+
+def errors(got, expected):
+    """Of each leaf, relative to its largest entry."""
+    pairs = zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True)
+    return [
+        np.max(np.abs(np.asarray(g, np.float64) - e), initial=0) / max(np.max(np.abs(e), initial=0), 1e-3)
+        for g, e in pairs
+    ]
+
+
+def dtype_of(backend, problem):
+    """float64 if the backend runs it, float32 if it runs that; else the test is skipped with the backend's reason."""
+    for dtype in (jnp.float64, jnp.float32):
+        try:
+            jax.eval_shape(lambda: problem.forward(*problem.arrays(dtype), backend=backend))  # noqa: B023
+            return dtype
+        except ValueError as error:
+            reason = str(error)
+    pytest.skip(reason)
+
+
+def assert_as_good_as_the_scan(backend, problem):
+    """In float64, the plain scan to the last digits. In float32 within twice what the scan does, or ten roundings."""
+    dtype = dtype_of(backend, problem)
+    expected = jax.jit(partial(problem.outputs_and_gradients, jnp.float64, vjp="auto"))()
+    ours = errors(jax.jit(partial(problem.outputs_and_gradients, dtype, backend=backend))(), expected)
+    if dtype == jnp.float64:
+        assert max(ours) <= TOLERANCE["float64"]
+        return
+    scan = errors(jax.jit(partial(problem.outputs_and_gradients, dtype, backend="scan"))(), expected)
+    assert max(ours) <= max(2 * max(scan), 10 * np.finfo(np.float32).eps), (ours, scan)
