@@ -1,5 +1,5 @@
 """A whole recurrence in one call of a C++ kernel, forward and back: products with the inputs and the weights' gradients
-among it. The kernels are in backends/cpu/; recurrence.h says how they are laid out.
+among it. The kernels are in backends/cpu/; forward.h and backward.h say how they are laid out.
 
 T time, B batch, I inputs, H units, G gates.
 """
