@@ -87,7 +87,8 @@ class Backward : Call {
   float *WT_, *dp_;
 };
 
-// Some rows of the batch, from the last step to the first.
+// Some rows of the batch, from the last step to the first. All inline, so that its members can be in registers:
+// a store of floats might change them where `this` is known elsewhere, which cost small sizes an eighth.
 template <class Cell>
 struct Backward<Cell>::Slice {
   Slice(const Backward& all, Scratch scratch, int slice, int first, int rows)
@@ -120,12 +121,12 @@ struct Backward<Cell>::Slice {
     return wanted ? scratch.take_zeros(static_cast<size_t>(rows) * Hp) : nullptr;
   }
 
-  void copy_rows(const float* from, size_t from_row, int from0, float* to, size_t to_row, int to0) const {
+  [[gnu::always_inline]] void copy_rows(const float* from, size_t from_row, int from0, float* to, size_t to_row, int to0) const {
     for (int r = 0; r < rows; ++r) std::copy_n(from + (from0 + r) * from_row, p.H, to + (to0 + r) * to_row);
   }
 
   // dh⁻ += Wᵀ δ
-  void add_product_with_delta() {
+  [[gnu::always_inline]] void add_product_with_delta() {
     for (int u = 0; u < all.vectors; u += kPanel) {
       const int width = std::min(kPanel, all.vectors - u);
       const float* WT = all.WT_ + static_cast<size_t>(gate_width) * u * kLanes;
@@ -134,7 +135,7 @@ struct Backward<Cell>::Slice {
   }
 
   // What crosses a reset goes to what the reset goes back to, if anybody asks for that, and no further.
-  void accumulate_and_clear(float* from, float* to, int r) const {
+  [[gnu::always_inline]] void accumulate_and_clear(float* from, float* to, int r) const {
     from += static_cast<size_t>(r) * Hp;
     if (to) {
       to += static_cast<size_t>(r) * Hp;
@@ -144,15 +145,15 @@ struct Backward<Cell>::Slice {
   }
 
   // From ∂C/∂(h, c) after the step to δ, and to ∂C/∂(h, c) before it, less Wᵀ δ.
-  void step_units(int t, int u) {
-    const int lanes = all.lanes_of(u);
+  [[gnu::always_inline]] void step_units(int t, int u) {
+    const int lanes = all.lanes_of(u), vectors = all.vectors;
     Before before{};
-    load_extra(all, p.p, u, before.extra);
+    load_extra<Cell::kExtra>(all, p.p, u, before.extra);
     Vec sums[3] = {};
     for (int r = 0; r < rows; ++r) {
       const size_t at = all.row(t, first + r), own = static_cast<size_t>(r) * Hp + u * kLanes;
-      float* saved_here = p.saved + (at * all.vectors + u) * S * kLanes;
-      float* at_h = delta + (static_cast<size_t>(r) * all.vectors + u) * G * kLanes;
+      float* saved_here = p.saved + (at * vectors + u) * S * kLanes;
+      float* at_h = delta + (static_cast<size_t>(r) * vectors + u) * G * kLanes;
       if (!all.valid(at)) {  // the state stayed, and so does its gradient; h put out was 0
         for (int s = 0; s < S; ++s) store(saved_here + s * kLanes, Vec{});
         for (int g = 0; g < G; ++g) store(at_h + g * kLanes, Vec{});

@@ -59,7 +59,8 @@ class Forward : Call {
   float *U_, *W_, *b_;
 };
 
-// Some rows of the batch, from the first step to the last.
+// Some rows of the batch, from the first step to the last. All inline, so that its members can be in registers:
+// a store of floats might change them where `this` is known elsewhere, which cost small sizes an eighth.
 template <class Cell>
 struct Forward<Cell>::Slice {
   Slice(const Forward& all, Scratch scratch, int first, int rows)
@@ -87,14 +88,14 @@ struct Forward<Cell>::Slice {
     }
   }
 
-  void start(int r, const float* h_from, const float* c_from) {
+  [[gnu::always_inline]] void start(int r, const float* h_from, const float* c_from) {
     const size_t from = static_cast<size_t>(first + r) * p.H, to = static_cast<size_t>(r) * Hp;
     std::copy_n(h_from + from, p.H, h + to);
     if (Cell::kHasC) std::copy_n(c_from + from, p.H, c + to);
   }
 
   // x U + b of some steps, [step, row, gate_width].
-  void project(int step, int steps) {
+  [[gnu::always_inline]] void project(int step, int steps) {
     for (int n = 0; n < steps * rows; ++n) std::copy_n(all.b_, gate_width, zx + static_cast<size_t>(n) * gate_width);
     for (int panel = 0; panel < all.panels; ++panel) {
       const int u0 = panel * Cell::kUnits, width = all.vectors_in(panel) * G;
@@ -113,7 +114,7 @@ struct Forward<Cell>::Slice {
     }
   }
 
-  void step_panels(int t, const float* zx_of_step) {
+  [[gnu::always_inline]] void step_panels(int t, const float* zx_of_step) {
     for (int panel = 0; panel < all.panels; ++panel) {
       const int u0 = panel * Cell::kUnits, units = all.vectors_in(panel), width = units * G;
       const float* W = all.W_ + static_cast<size_t>(p.H) * u0 * G * kLanes;
@@ -127,10 +128,10 @@ struct Forward<Cell>::Slice {
   }
 
   // The pointwise part of one vector of units, for some rows of a step.
-  void step_units(int t, int r0, int r1, int u, const float* zx_of_step, const float* hW_sums, int width) {
-    const int lanes = all.lanes_of(u);
+  [[gnu::always_inline]] void step_units(int t, int r0, int r1, int u, const float* zx_of_step, const float* hW_sums, int width) {
+    const int lanes = all.lanes_of(u), vectors = all.vectors;
     Before before{};
-    load_extra(all, p.p, u, before.extra);
+    load_extra<Cell::kExtra>(all, p.p, u, before.extra);
     for (int r = r0; r < r1; ++r, hW_sums += width * kLanes) {
       const size_t at = all.row(t, first + r), own = static_cast<size_t>(r) * Hp + u * kLanes;
       Vec x[G], hW[G], saved[S];
@@ -147,7 +148,7 @@ struct Forward<Cell>::Slice {
       store(p.hs + at * p.H + u * kLanes, out, lanes);
       if (Cell::kHasC) store(c + own, state.c);
       if (p.saved) {
-        for (int s = 0; s < S; ++s) store(p.saved + (at * all.vectors + u) * S * kLanes + s * kLanes, saved[s]);
+        for (int s = 0; s < S; ++s) store(p.saved + (at * vectors + u) * S * kLanes + s * kLanes, saved[s]);
         if (Cell::kHasC) store(p.cs + at * Hp + u * kLanes, state.c);
       }
     }

@@ -35,8 +35,9 @@ inline void pack_transposed(const Plan& plan, const float* from, int rows, int c
 }
 
 // A vector of units of each of a cell's extra parameters; zeros where there are none.
-inline void load_extra(const Plan& plan, const float* p, int vector, Vec* to) {
-  for (int n = 0; n < vectors_of(plan.kind.extra); ++n)
+template <Extra kExtra>
+void load_extra(const Plan& plan, const float* p, int vector, Vec* to) {
+  for (int n = 0; n < vectors_of(kExtra); ++n)
     to[n] = p ? load(p + static_cast<size_t>(n) * plan.H + vector * kLanes, plan.lanes_of(vector)) : Vec{};
 }
 
