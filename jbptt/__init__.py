@@ -74,6 +74,7 @@ from jbptt.networks.layers import (
 )
 from jbptt.networks.lecture import mimo as mimo, miso as miso, network_init as network_init, simo as simo, siso as siso
 from jbptt.networks.memory import with_memory as with_memory
+from jbptt.networks.padding import pad as pad
 from jbptt.networks.seq2seq import (
     Seq2Seq as Seq2Seq,
     alignments as alignments,

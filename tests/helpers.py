@@ -16,6 +16,10 @@ SIZES = Sizes(T=5, B=3, I=4, H=8, O=7)
 """No two alike, so that no two axes can be mistaken for each other; small, so that compiling is all that costs. Cells
 of four heads or modules have two units in each."""
 
+LENGTHS = np.array([5, 0, 2])
+RESETS = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0], [1, 0, 0]], bool)
+"""Of a batch of SIZES."""
+
 TOLERANCE = {"float64": 1e-12, "float32": 4e-6, "bfloat16": 6e-2}
 """Largest error allowed, relative to the leaf's largest entry. float64 is the library's promise. The other two are
 rounding alone, measured against float64: every row's worst entry is 3 to 6 units of rounding off (1.2e-7 and 7.8e-3),

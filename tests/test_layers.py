@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import SIZES, assert_close, assert_gradients_match
-from test_time import LENGTHS, RESETS
+from helpers import LENGTHS, RESETS, SIZES, assert_close, assert_gradients_match
 
 import jbptt
 
@@ -138,3 +137,36 @@ def test_bad_input(name):
     message, call = BAD[name]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_layers_of_different_sizes():
+    layers = (jbptt.gru, jbptt.Bidirectional(jbptt.rnn, jbptt.lstm), jbptt.rnn)
+    params = jbptt.stack_init(jax.random.key(0), layers, 3, [4, 5, 6])
+    _, hs = jbptt.stack(layers, params, jnp.ones((2, 1, 3), jnp.float32))
+    assert hs.shape == (2, 1, 6)
+    assert params[1][1]["W"].shape == (5, 20) and params[2]["U"].shape == (10, 6)
+    with pytest.raises(ValueError, match="hidden_size must be an int or one for each of 3 layers, got 2"):
+        jbptt.stack_init(jax.random.key(0), layers, 3, (4, 5))
+
+
+def test_padded_sequences_are_each_by_itself():
+    sequences = [jax.random.normal(jax.random.key(n), (n, 3)) for n in (4, 0, 2)]
+    xs, lengths = jbptt.pad(sequences)
+    assert xs.shape == (4, 3, 3) and lengths.tolist() == [4, 0, 2]
+    params = jbptt.gru.init(jax.random.key(0), 3, 5, jnp.float64)
+    state, _ = jbptt.unroll(jbptt.gru, params, xs, lengths=lengths)
+    for n, sequence in enumerate(sequences):
+        assert_close(state.h[n], jbptt.unroll(jbptt.gru, params, sequence)[0].h)
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "bad"),
+    [
+        (ValueError, "sequences must be a list of at least one array", []),
+        (ValueError, r"sequences\[1\] must have shape \[length, ...\] = \[2, 3\], got \[2, 4\]", [(1, 3), (2, 4)]),
+        (ValueError, r"sequences\[0\] must have shape \[length, ...\], got a scalar", [()]),
+    ],
+)
+def test_sequences_that_cannot_be_padded(error, message, bad):
+    with pytest.raises(error, match=message):
+        jbptt.pad([jnp.ones(shape) for shape in bad])

@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import ROWS_BY_NAME, SIZES, assert_close, twins
-from test_time import RESETS
+from helpers import RESETS, ROWS_BY_NAME, SIZES, assert_close, twins
 
 import jbptt
 

@@ -7,8 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_time
 import pytest
-from helpers import ROWS_BY_NAME, SIZES, assert_caught, assert_close, assert_gradients_match, to_numpy, twins
-from test_time import LENGTHS, RESETS
+from helpers import (
+    LENGTHS,
+    RESETS,
+    ROWS_BY_NAME,
+    SIZES,
+    assert_caught,
+    assert_close,
+    assert_gradients_match,
+    to_numpy,
+    twins,
+)
 
 import jbptt
 from jbptt.cells.table import CELLS

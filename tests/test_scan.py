@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 from helpers import assert_close, assert_gradients_match
 from jax import lax
-from test_structure import equations
+from programs import equations
 
 import jbptt
 from jbptt.deferred.scan import scan

@@ -19,7 +19,7 @@ import pytest
 from helpers import TOLERANCE, assert_close, quick_jit
 from jax import lax
 from jax._src.test_util import count_jit_and_pmap_lowerings
-from test_structure import equations, reverse_carries
+from programs import equations, reverse_carries
 
 import jbptt
 from jbptt import _jax

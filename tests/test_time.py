@@ -2,13 +2,24 @@
 
 from functools import partial
 
+import chex
 import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy_time
 import pytest
-from helpers import ROWS_BY_NAME, SIZES, TOLERANCE, assert_close, assert_gradients_match, to_numpy, twins
+from helpers import (
+    LENGTHS,
+    RESETS,
+    ROWS_BY_NAME,
+    SIZES,
+    TOLERANCE,
+    assert_close,
+    assert_gradients_match,
+    to_numpy,
+    twins,
+)
 from hypothesis import given, settings
 
 import jbptt
@@ -17,8 +28,6 @@ from jbptt.comparison.rows import Sizes, cell_arguments, random_state
 
 OF_TIME = ["rnn", "gru", "clockwork", "lstm_projected"]
 KEY = jax.random.key(3)
-LENGTHS = np.array([5, 0, 2])
-RESETS = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0], [1, 0, 0]], bool)
 
 
 def arguments(name):
@@ -64,7 +73,7 @@ def test_nothing_past_the_end_touches_anything(name, reverse, checkpoint):
 
     zeros, nans = value_and_gradients(0.0), value_and_gradients(jnp.nan)
     assert_close(nans, zeros, tolerance=0)
-    assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(nans))
+    chex.assert_tree_all_finite(nans)
     assert not np.any(np.asarray(zeros[1])[past])
     assert not np.any(np.asarray(zeros[2][1])[past]), "∂C/∂xs"
 

@@ -76,14 +76,24 @@ def bidirectional(
     return (forward_state, backward_state), jnp.concatenate([forward_hs, backward_hs], axis=-1)
 
 
-def stack_init(key: jax.Array, layers: Sequence[Layer], input_size: int, hidden_size: int, dtype=jnp.float32) -> list:
-    """Random parameters of layers one above the other, `hidden_size` units each (for each direction)."""
+def stack_init(
+    key: jax.Array, layers: Sequence[Layer], input_size: int, hidden_size: int | Sequence[int], dtype=jnp.float32
+) -> list:
+    """Random parameters of layers one above the other.
+
+    - `hidden_size`: the units of every layer (for each direction), or a list of them, one for each layer.
+
+    Raises ValueError unless there are as many sizes as layers, and TypeError or ValueError for bad ones.
+    """
     check_layers(layers)
+    sizes = list(hidden_size) if isinstance(hidden_size, Sequence) else [hidden_size] * len(layers)
+    if len(sizes) != len(layers):
+        raise ValueError(f"hidden_size must be an int or one for each of {len(layers)} layers, got {len(sizes)}")
     params, features = [], input_size
-    for layer, key_layer in zip(layers, jax.random.split(key, len(layers)), strict=True):
+    for layer, key_layer, size in zip(layers, jax.random.split(key, len(layers)), sizes, strict=True):
         cells = _cells(layer)
         keys = jax.random.split(key_layer, len(cells))
-        of_layer = tuple(cell.init(k, features, hidden_size, dtype) for cell, k in zip(cells, keys, strict=True))
+        of_layer = tuple(cell.init(k, features, size, dtype) for cell, k in zip(cells, keys, strict=True))
         features = sum(features_of_h(cell, p) for cell, p in zip(cells, of_layer, strict=True))
         params.append(of_layer if isinstance(layer, Bidirectional) else of_layer[0])
     return params
