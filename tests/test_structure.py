@@ -1,5 +1,6 @@
 """Structure, not only numbers: what the traced program holds, how it grows, and what an import brings in."""
 
+import re
 import subprocess
 import sys
 from functools import partial
@@ -48,6 +49,50 @@ def test_program_does_not_grow_with_time(row):
         return sum(1 for _ in equations(traced(manual, args)))
 
     assert size(3) == size(30)
+
+
+def program_of_length(T, vjp):
+    """The compiled value and gradient of an LSTM."""
+    params, xs = jbptt.lstm.init(jax.random.key(0), 8, 16), jnp.zeros((T, 4, 8), jnp.float32)
+
+    def cost(params, xs):
+        return jnp.sum(jbptt.unroll(jbptt.lstm, params, xs, vjp=vjp, backend="scan" if vjp == "manual" else None)[1])
+
+    return jax.jit(jax.value_and_grad(cost, (0, 1))).lower(params, xs).compile()
+
+
+def rewritten(program):
+    """Instructions within loops that give all of a [1000, ...] buffer, but for updates in its own place."""
+    computations = re.split(r"\n(?=(?:ENTRY )?%\S+ \()", program.as_text())
+    parts = [computation.splitlines() for computation in computations]
+    named = {lines[0].split(" ")[0]: lines for lines in parts}
+    for lines in parts:
+        if not re.match(r"%\S*region", lines[0]):  # the bodies of loops
+            continue
+        for line in lines[1:]:
+            if not re.search(r" = \w+\[1000,\S* (?!get-tuple-element|parameter|bitcast)", line):
+                continue
+            called = re.search(r"calls=([^,\s]+)", line)
+            computed = named[called[1]] if called else [line]
+            results = [inner for inner in computed if re.search(r" = \w+\[1000,\S* (?!parameter)", inner)]
+            if not all(re.search(r"dynamic-update-slice\(%(param|get-tuple)", result) for result in results):
+                yield line.strip()
+
+
+@pytest.mark.parametrize("vjp", ["manual", "auto"])
+def test_a_step_writes_a_slice_and_nothing_else_of_what_is_stacked(vjp):
+    """XLA has rewritten whole [T, ...] buffers at each step (JAX 0.11.1), which is T² in all."""
+    program = program_of_length(1_000, vjp)
+    assert "dynamic-update-slice" in program.as_text()
+    assert not list(rewritten(program))
+
+
+def test_one_that_rewrites_all_of_it_is_seen():
+    def step(room, t):
+        return jnp.sin(room).at[t].set(1.0), None
+
+    program = jax.jit(lambda: jax.lax.scan(step, jnp.zeros((1_000, 4)), jnp.arange(1_000))[0]).lower().compile()
+    assert list(rewritten(program))
 
 
 def products(jaxpr):

@@ -1,5 +1,7 @@
 """Under jit, vmap, checkpoint and an outer scan, and differentiated twice: still what JAX derives."""
 
+from collections import OrderedDict, defaultdict
+from collections.abc import Mapping
 from functools import partial
 
 import jax
@@ -21,6 +23,33 @@ import jbptt
 from jbptt.comparison.pair import value_and_gradients
 
 COPIES = 2
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class Registered(Mapping):
+    """A mapping that is no dict, as flax's FrozenDict is, its keys in the order of a dict's leaves."""
+
+    def __init__(self, items):
+        self.items_ = dict(items)
+
+    def __getitem__(self, key):
+        return self.items_[key]
+
+    def __iter__(self):
+        return iter(self.items_)
+
+    def __len__(self):
+        return len(self.items_)
+
+    def tree_flatten_with_keys(self):
+        keys = tuple(sorted(self.items_))
+        return [(jax.tree_util.DictKey(key), self.items_[key]) for key in keys], keys
+
+    @classmethod
+    def tree_unflatten(cls, keys, values):
+        return cls(zip(keys, values, strict=True))
+
+
 CELLS = ["rnn_relu", "lstm", "gru"]
 every_row = pytest.mark.parametrize("row", ROWS_OF_EVERY_KIND, ids=lambda row: row.name)
 
@@ -142,3 +171,32 @@ def test_vmap_of_options():
     assert_close(
         hs[1], run("auto", params, xs, stacked(state)._replace(h=2 * state.h), lengths[:, 1], resets[..., 1])[1]
     )
+
+
+CONTAINERS = {"OrderedDict": OrderedDict, "defaultdict": partial(defaultdict, None), "a registered mapping": Registered}
+
+
+@pytest.mark.parametrize("vjp", ["manual", "auto"])
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_gradients_come_in_the_container_of_the_parameters(container, vjp):
+    make = CONTAINERS[container]
+    params = jbptt.network_init(jax.random.key(0), jbptt.lstm, 3, 4, 2)
+    layer = [{"w": jnp.ones((3, 2), jnp.float32), "b": jnp.zeros(2, jnp.float32)}]
+    xs = jnp.ones((5, 2, 3), jnp.float32)
+    runs = {
+        "unroll": (make(params["cell"]), lambda p: jbptt.unroll(jbptt.lstm, p, xs, vjp=vjp)[1]),
+        "mimo": (make(params | {"cell": make(params["cell"])}), lambda p: jbptt.mimo(jbptt.lstm, p, xs, vjp=vjp)[1]),
+        "dense": (make(layer[0]), lambda p: jbptt.dense(p, xs, vjp=vjp)),
+        "mlp": ([make(layer[0])], lambda p: jbptt.mlp(p, xs, vjp=vjp)),
+    }
+    for name, (given, run) in runs.items():
+        gradient = jax.grad(lambda p, run=run: jnp.sum(run(p) ** 2))(given)
+        assert jax.tree.structure(gradient) == jax.tree.structure(given), name
+        plain = jax.grad(lambda p, run=run: jnp.sum(run(p) ** 2))(as_dicts(given))
+        assert_close(as_dicts(gradient), plain, tolerance=0)
+
+
+def as_dicts(tree):
+    if isinstance(tree, list):
+        return [as_dicts(part) for part in tree]
+    return {key: as_dicts(tree[key]) for key in tree} if isinstance(tree, Mapping) else tree
