@@ -24,10 +24,11 @@ SOURCES = SimpleNamespace(**runpy.run_path(str(FOLDER / "sources.py")))  # not a
 class Kernels(BuildHookInterface):
     def initialize(self, version, build_data):
         built = FOLDER / "built"
-        shutil.rmtree(built, ignore_errors=True)
-        built.mkdir()
         try:
-            build(built)
+            if not is_fresh(built):
+                shutil.rmtree(built, ignore_errors=True)
+                built.mkdir()
+                build(built)
         except (OSError, RuntimeError) as error:
             words = " ".join(str(error).split())
             (built / "failed.txt").write_text(f"it was not built: {words[:500]}")
@@ -37,8 +38,15 @@ class Kernels(BuildHookInterface):
         build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
 
 
+def is_fresh(folder: Path) -> bool:
+    """Whether the libraries are there, of these sources: then they need not be built again."""
+    digest = folder / "digest.txt"
+    return digest.exists() and digest.read_text() == SOURCES.sources_digest()
+
+
 def build(folder: Path) -> None:
-    """Compiles the libraries into `folder`. Raises OSError or RuntimeError where that fails."""
+    """Compiles the libraries into `folder`, and writes their digest last. Raises OSError or RuntimeError where that
+    fails."""
     compiler = shlex.split(os.environ.get("CXX", "")) or [shutil.which("c++") or shutil.which("g++") or "clang++"]
     jaxlib = find_spec("jaxlib")
     if jaxlib is None:
@@ -67,3 +75,4 @@ def build(folder: Path) -> None:
         libraries = [run("-shared", *objects[name], "-o", at / f"{name}.so") for name in sets]
         for library in libraries:  # all or none
             shutil.move(library, folder / library.name)
+    (folder / "digest.txt").write_text(SOURCES.sources_digest())
