@@ -40,7 +40,7 @@ class Residuals(NamedTuple):
     """What a backward pass is given beside the cotangents.
 
     - `args`: the arguments that are differentiated.
-    - `out`: the result.
+    - `out`: the result, if it is kept; else None.
     - `saved`: what the forward pass kept beside them.
     """
 
@@ -58,6 +58,7 @@ class HandDerived:
       an integer, there and here, is None, and so may be that of anything that has no gradient.
     - `static`: how many leading arguments are not differentiated (hashable: functions, cells, lengths).
     - `forward`: `primal` in the form that is fastest where nothing is differentiated, if that is another.
+    - `keeps_out`: whether the backward is given the result.
     - `narrowed(*static, perturbed) -> static`: the static arguments of `forward_residuals` and `backward` where
       cotangents are wanted of some arguments only; `perturbed` is like `args`, of booleans.
 
@@ -72,10 +73,12 @@ class HandDerived:
         *,
         static: int = 0,
         forward: Callable | None = None,
+        keeps_out: bool = False,
         narrowed: Callable | None = None,
     ):
         self._backward = backward
         self._number_static = static
+        self._keeps_out = keeps_out
         self._narrowed = narrowed or (lambda *static_and_perturbed: static_and_perturbed[:-1])
         compiled = partial(jax.jit, static_argnums=tuple(range(static)), inline=True)
         self._plain, self._forward_residuals = compiled(primal), compiled(forward_residuals)
@@ -122,9 +125,12 @@ class HandDerived:
         perturbed = jax.tree.unflatten(jax.tree.structure(args), [tangent is not None for tangent in tangents])
         static = self._narrowed(*static, perturbed)
         out, saved = self._forward_residuals(*static, *args)
-        known, structure = jax.tree.flatten(Residuals(args, out, saved))
-        moved = iter(_Linear(self, static, structure, moving)(known, [tangents[n] for n in moving]))
-        return out, [next(moved) if _is_real(leaf) else None for leaf in jax.tree.leaves(out)]
+        known, structure = jax.tree.flatten(Residuals(args, out if self._keeps_out else None, saved))
+        outs, out_structure = jax.tree.flatten(out)
+        real = tuple(map(_is_real, outs))
+        linear = _Linear(self, static, structure, moving, out_structure, real)
+        moved = iter(linear(known, [tangents[n] for n in moving]))
+        return out, [next(moved) if is_real else None for is_real in real]
 
     def _tangents(self, linear, known, tangents):
         """The half that goes forward: JAX's derivative of the plain function."""
@@ -139,9 +145,10 @@ class HandDerived:
     def _cotangents(self, linear, known, cotangents):
         """The half that goes backward: the hand-derived pass."""
         residuals = jax.tree.unflatten(linear.structure, known)
-        outs, structure = jax.tree.flatten(residuals.out)
         given = iter(cotangents)
-        cotangents = jax.tree.unflatten(structure, [next(given) if _is_real(out) else None for out in outs])
+        cotangents = jax.tree.unflatten(
+            linear.out_structure, [next(given) if is_real else None for is_real in linear.real]
+        )
         dargs = self._backward(*linear.static, residuals, cotangents)
         gradients = jax.tree.leaves(jax.tree.map(_gradient, dargs, residuals.args, is_leaf=_is_none))
         return [gradients[n] for n in linear.moving]
@@ -149,12 +156,14 @@ class HandDerived:
 
 class _Linear(NamedTuple):
     """The derivative of a `HandDerived` at `known` arrays, the leaves of its `Residuals`: from the tangents of those of
-    its arguments' leaves that are `moving` to those of its results that are real."""
+    its arguments' leaves that are `moving` to those of its results' leaves that are `real`."""
 
     of: HandDerived
     static: tuple
     structure: Any
     moving: tuple[int, ...]
+    out_structure: Any
+    real: tuple[bool, ...]
 
     def __call__(self, known, tangents):
         return calls.call_by_rules(calls.Rules(self.evaluate, self.jvp, self.transpose), [*known, *tangents])

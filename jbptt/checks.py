@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 DTYPES = tuple(map(jnp.dtype, (jnp.float32, jnp.float64, jnp.bfloat16)))
 """The dtypes of everything that is differentiated. (float16's sums over T·B overflow.)"""
@@ -64,7 +65,7 @@ def shape(name: str, array: Any, symbols: str, expected: tuple[int, ...]) -> Non
 
 def within(name: str, integers: jax.Array, largest: int, says: str) -> None:
     """Raises ValueError unless all of them that are known, and not traced, are in 0..largest; `says` words that."""
-    if isinstance(integers, jax.core.Tracer) or not integers.size:
+    if isinstance(integers, Tracer) or not integers.size:
         return
     known = np.asarray(integers)  # NumPy: a constant inside jit is known, but what jnp computes of it there is not
     least, most = known.min(), known.max()
@@ -132,7 +133,7 @@ def rate(name: str, value: Any) -> None:
     """Raises TypeError unless `value` is a number known before tracing, ValueError unless 0 <= value < 1."""
     if not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, known before tracing, got {type(value).__name__}")
-    if not 0 <= value < 1:
+    if not 0 <= value < 1:  # pyright: ignore[reportOperatorIssue]  typeshed's Real has no >=, every real number has
         raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
 
 

@@ -99,11 +99,12 @@ def unroll(
         xs = jnp.where(jnp.broadcast_to(valid[..., None], xs.shape), xs, jnp.zeros_like(xs))
     reverse = checks.flag("reverse", reverse)
     ends = lengths if reverse else None  # each sequence's first step taken is its own last
-    resets = _like_steps(checked_resets(resets, valid, xs.shape[:-1]), xs)
+    resets = None if resets is None else _like_steps(checked_resets(resets, valid, xs.shape[:-1]), xs)
     h_mask, zoneout = _drawn(cell, state, T, recurrent_dropout, zoneout, key)
     masks = Masks(valid, resets, cuts(truncate, T, reverse, ends), zoneout)
     inputs = Inputs(consts._replace(h_mask=h_mask), state, xs, masks, reset_state)
-    return tuple(_run(Spec(cell.rule, reverse), inputs, vjp, backend, _segment_length(checkpoint, T)))
+    last, hs = _run(Spec(cell.rule, reverse), inputs, vjp, backend, _segment_length(checkpoint, T))
+    return last, hs
 
 
 def run_free(cell: Cell, params: Params, length: int, state: State, *, vjp: Vjp = "manual") -> tuple[State, jax.Array]:
@@ -112,7 +113,8 @@ def run_free(cell: Cell, params: Params, length: int, state: State, *, vjp: Vjp 
     Returns (state after the last step, every h [T, B, H]).
     """
     inputs = Inputs(Consts(dict(params)), state)
-    return tuple(differentiable(SCAN)(Spec(cell.rule, length=length), inputs, vjp=vjp))
+    last, hs = differentiable(SCAN)(Spec(cell.rule, length=length), inputs, vjp=vjp)
+    return last, hs
 
 
 def _run(spec, inputs, vjp, backend, k):
@@ -144,7 +146,7 @@ def _consts(cell, params, xs):
         raise ValueError("params must have a memory to attend to: give them one with jbptt.with_memory(params, memory)")
     if not attends and consts.memory is not None:
         raise ValueError(f"params must have no memory for {cell.name}, which does not attend")
-    if attends:
+    if consts.memory is not None:
         shape = (*xs.shape[1:-1], consts.memory.values.shape[-2])
         checks.shape("the memory's mask", consts.memory.mask, "[B, S]", shape)
     return consts._replace(params=dict(consts.params))
@@ -170,7 +172,7 @@ def _drawn(cell, state, T, recurrent_dropout, zoneout, key):
         raise ValueError(f"recurrent_dropout must be 0 for {cell.name}, which has none, got {recurrent_dropout}")
     key_dropout, key_zoneout = (None, None) if key is None else jax.random.split(key)
     h_mask = None
-    if recurrent_dropout and key is not None:
+    if recurrent_dropout and key_dropout is not None:
         h_mask = dropout_mask(key_dropout, recurrent_dropout, state.h.shape, state.h.dtype)
     return h_mask, zoneout_masks(key_zoneout, rates, state, T)
 

@@ -324,9 +324,6 @@ def test_linear_transpose():
     assert_close(transposed(jbptt.scan), transposed(lax.scan))
 
 
-@pytest.mark.xfail(
-    raises=NotImplementedError, strict=True, reason="a custom_vjp has no transpose; the primitive of autodiff.py has"
-)
 def test_linear_transpose_with_weights_that_are_traced():
     def transposed(scan, w):
         return jax.linear_transpose(lambda h: scan(lambda h, _: (h @ w, None), h, None, T)[0], H0)(H0)

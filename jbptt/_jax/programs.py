@@ -5,6 +5,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 import jax
+from jax.core import ShapedArray
 from jax.extend import core
 from jax.sharding import AxisType
 
@@ -97,7 +98,7 @@ def evaluated(line: Line, operands: list) -> list:
         return [equation.primitive.bind(*operands, axes=missing)] if missing else operands
     if axes:
         operands = [varying(jax.numpy.asarray(operand), axes) for operand in operands]
-    variables = [core.Var(variable.aval) for variable in equation.invars]
+    variables: list[Any] = [core.Var(variable.aval) for variable in equation.invars]
     alone = core.Jaxpr(
         constvars=[],
         invars=variables,
@@ -123,6 +124,11 @@ def is_array(value: Any) -> bool:
         return False
 
 
+def array_type(variable: Any) -> ShapedArray:
+    """Of an operand or result that is an array: what equations have beside (Refs, tokens) has no shape or sharding."""
+    return variable.aval
+
+
 def does_no_more_than_compute(program: Program) -> bool:
     """Arrays go in and come out of every equation, and nothing else happens: no effects, no Refs."""
     equations = [line.equation for line in program.lines]
@@ -132,13 +138,13 @@ def does_no_more_than_compute(program: Program) -> bool:
 
 def is_sharded_in_types(equation: Equation) -> bool:
     """Whether some operand's mesh, or the mesh of `jax.set_mesh`, has axes that are explicit."""
-    meshes = [jax.sharding.get_abstract_mesh(), *(variable.aval.sharding.mesh for variable in equation.invars)]
+    meshes = [jax.sharding.get_abstract_mesh(), *(array_type(variable).sharding.mesh for variable in equation.invars)]
     return any(AxisType.Explicit in mesh.axis_types for mesh in meshes)
 
 
 def axes_of_devices(variables: Iterable) -> frozenset[str]:
     """Inside `jax.shard_map`: the axes along which one of them may differ."""
-    return frozenset().union(*(variable.aval.manual_axis_type.varying for variable in variables))
+    return frozenset().union(*(array_type(variable).manual_axis_type.varying for variable in variables))
 
 
 def takes_varying_constants(equation: Equation, body: Program, axes: frozenset[str]) -> bool:
@@ -147,7 +153,7 @@ def takes_varying_constants(equation: Equation, body: Program, axes: frozenset[s
     Not where a result is known to be the same on every device; nor where programs within the body's equations
     (branches, loops) were traced of constants that are.
     """
-    results = all(axes <= variable.aval.manual_axis_type.varying for variable in equation.outvars)
+    results = all(axes <= array_type(variable).manual_axis_type.varying for variable in equation.outvars)
     return results and all(map(_takes_varying, body.lines))
 
 
@@ -167,7 +173,7 @@ def is_asked_for_nothing(equation: Equation) -> bool:
 
 
 def _is_array_type(aval):
-    return type(aval) is jax.core.ShapedArray
+    return type(aval) is ShapedArray
 
 
 def _is_plain_call(equation):

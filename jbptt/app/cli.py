@@ -4,6 +4,7 @@ import json
 import math
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +31,17 @@ class FiniteNumber(click.ParamType):
     def __init__(self, *, zero_included: bool):
         self._included = zero_included
 
-    def convert(self, value, parameter, context):
-        number = click.FLOAT.convert(value, parameter, context)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = click.FLOAT.convert(value, param, ctx)
         if not number < 3e38 or number < 0 or (number == 0 and not self._included):
-            self.fail(
-                f"{value} is not a finite number {'from 0 on' if self._included else 'above 0'}", parameter, context
-            )
+            self.fail(f"{value} is not a finite number {'from 0 on' if self._included else 'above 0'}", param, ctx)
         return number
 
 
 ABOVE_ZERO = FiniteNumber(zero_included=False)
 
 
-def setting_options(defaults: Any, texts: dict[str, str]):
+def setting_options(defaults: Any, texts: dict[str, str]) -> Callable[[Callable], Callable]:
     """An option for each of these settings, of the type that it has in `defaults`, a NamedTuple.
 
     One that is not given is None, so that a resumed run can tell; the help names the default.
@@ -100,7 +99,7 @@ TRANSLATION = {
 } | TRAINING
 
 
-def run_options(task: str):
+def run_options(task: str) -> Callable[[Callable], Callable]:
     """What every training command takes beside its settings."""
 
     def decorate(command):
@@ -120,8 +119,8 @@ def _given(settings):
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line. Returns the exit status: 0; 1, a check failed; 2, a user's error; 130, interrupted."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that cannot show a character of the text
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="replace")  # a terminal that cannot show a character of the text
     try:
         return cli.main(args=arguments, prog_name="jbptt", standalone_mode=False) or 0
     except click.exceptions.NoArgsIsHelpError as error:
@@ -269,12 +268,12 @@ def compare(names: tuple[str, ...], sizes: str, dtype: str, rounds: int, as_json
     from jbptt.app import compare_table, markdown
     from jbptt.comparison.rows import Sizes
 
-    rows, sizes = compare_table.chosen_rows(names), Sizes(*_sizes(sizes, "T,B,I,H", "256,4,64,128"))
+    rows, of_rows = compare_table.chosen_rows(names), Sizes(*_sizes(sizes, "T,B,I,H", "256,4,64,128"))
     jax.config.update("jax_enable_x64", dtype == "float64")
     if not as_json:
         click.echo(markdown.head(compare_table.HEADINGS, compare_table.WIDTHS))
     within = True
-    for figures in compare_table.measure(rows, sizes, dtype, rounds):
+    for figures in compare_table.measure(rows, of_rows, dtype, rounds):
         within &= figures["error"] <= compare_table.TOLERANCE
         texts = compare_table.texts(figures)
         click.echo(_json_line(figures) if as_json else markdown.line(texts, compare_table.WIDTHS))

@@ -8,7 +8,7 @@ from typing import Any
 from jbptt.app.errors import UserError
 from jbptt.app.files import write_atomically
 
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     "step",
     "train_nats",
     "train_bits",

@@ -23,7 +23,7 @@ class Task(NamedTuple):
     - `steps`: how many to run.
     - `step(carry, number) -> carry`: one of them, number 0, 1, ...; the carry has a field `losses`, a `RunningMean`.
     - `validate(carry) -> nats`: the validation loss.
-    - `learning_rate(number)`: the rate at a step.
+    - `learning_rate(number)`: the rate at a step, a number or an array of one.
     - `items`, `items_per_step`: what is counted, e.g. "characters", and how many a step takes.
     - `report_every`, `validate_every`: steps; with each validation comes a checkpoint.
     """
@@ -31,7 +31,7 @@ class Task(NamedTuple):
     steps: int
     step: Callable[[Any, int], Any]
     validate: Callable[[Any], float]
-    learning_rate: Callable[[int], float]
+    learning_rate: Callable[[int], Any]
     items: str
     items_per_step: int
     report_every: int

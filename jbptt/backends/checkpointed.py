@@ -15,6 +15,7 @@ from jax import lax
 
 from jbptt.autodiff import Residuals
 from jbptt.backends.protocol import Backend
+from jbptt.cells.rule import NO_COTANGENT
 from jbptt.feedforward.layer import accumulator
 from jbptt.recurrence.inputs import Inputs, Outputs
 from jbptt.recurrence.masks import add, zeros
@@ -42,16 +43,17 @@ def checkpointed(inner: Backend, k: int) -> Backend:
         return Outputs(state, _whole(hs)), starts
 
     def backward(spec, residuals, cotangents):
-        (inputs,), outputs, starts = residuals
-        if outputs.hs.size == 0:
-            return Inputs(None, cotangents.state, None, None, None)
+        (inputs,), _, starts = residuals
+        if cotangents.hs.size == 0:
+            return Inputs(NO_COTANGENT, cotangents.state, NO_COTANGENT, NO_COTANGENT, NO_COTANGENT)
 
         def segment_back(later, at_segment):
             dconsts, dstate, dreset = later
             part, start, dhs = at_segment
             of_segment = _segment(inputs, start, part)
             out, saved = inner.forward_residuals(spec, of_segment)
-            d = inner.backward(spec, Residuals((of_segment,), out, saved), Outputs(dstate, dhs))
+            kept = Residuals((of_segment,), out if inner.keeps_outputs else None, saved)
+            d = inner.backward(spec, kept, Outputs(dstate, dhs))
             dconsts = jax.tree.map(_plus, dconsts, d.consts, is_leaf=_is_none)
             return (dconsts, d.state, None if dreset is None else add(dreset, d.reset_state)), d.xs
 
@@ -63,7 +65,7 @@ def checkpointed(inner: Backend, k: int) -> Backend:
         parts = _segments((inputs.xs, inputs.masks), k), starts, _segments(cotangents.hs, k)
         (dconsts, dstate, dreset), dxs = lax.scan(segment_back, end, parts, reverse=not spec.reverse)
         dconsts = jax.tree.map(lambda d, leaf: d.astype(leaf.dtype), dconsts, inputs.consts._replace(h_mask=None))
-        return Inputs(dconsts, dstate, None if dxs is None else _whole(dxs), None, dreset)
+        return Inputs(dconsts, dstate, None if dxs is None else _whole(dxs), NO_COTANGENT, dreset)
 
     def forward(spec, inputs):
         return forward_residuals(spec, inputs)[0]
@@ -73,6 +75,7 @@ def checkpointed(inner: Backend, k: int) -> Backend:
         forward=forward,
         forward_residuals=forward_residuals,
         backward=backward,
+        keeps_outputs=False,
         reference=reference,
     )
 

@@ -29,9 +29,10 @@ class Backend(NamedTuple):
     - `forward(spec, inputs) -> Outputs`: with nothing kept.
     - `forward_residuals(spec, inputs) -> (Outputs, saved)`: with what its backward needs beside inputs and outputs.
     - `backward(spec, residuals, cotangents) -> Inputs` of cotangents: `residuals` are `Residuals((inputs,), outputs,
-      saved)`, `cotangents` are `Outputs`. None for what has none, and for what `spec.wanted` does not ask for.
+      saved)`, of the outputs None unless `keeps_outputs`; `cotangents` are `Outputs`. None for what has none, and for what `spec.wanted` does not ask for.
 
     - `status() -> BackendStatus`: whether it is there.
+    - `keeps_outputs`: whether its backward looks at the outputs.
     - `reference(spec, inputs) -> Outputs`: the same as plain JAX, for vjp="auto" and for forward mode.
 
     A backend whose functions JAX cannot differentiate or batch (calls of foreign code) gives them rules of their own.
@@ -44,6 +45,7 @@ class Backend(NamedTuple):
     forward_residuals: Callable[[Spec, Inputs], tuple[Outputs, Any]]
     backward: Callable[[Spec, Residuals, Outputs], Inputs]
     status: Callable[[], BackendStatus] = lambda: BackendStatus(True, "XLA, on any device")
+    keeps_outputs: bool = True
     reference: Callable[[Spec, Inputs], Outputs] = plain
 
 
@@ -60,6 +62,7 @@ def differentiable(backend: Backend) -> HandDerived:
         backward,
         static=1,
         forward=backend.forward,
+        keeps_out=backend.keeps_outputs,
         narrowed=_narrowed,
     )
 

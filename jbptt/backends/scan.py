@@ -13,7 +13,7 @@ from jax import lax
 from jbptt.autodiff import Residuals
 from jbptt.backends.late_stacking import scan_stacking_late
 from jbptt.backends.protocol import Backend
-from jbptt.cells.rule import Consts, StepResiduals
+from jbptt.cells.rule import NO_COTANGENT, Consts, StepResiduals
 from jbptt.recurrence.inputs import Inputs, Outputs, Spec
 from jbptt.recurrence.masks import zeros
 from jbptt.recurrence.plain import plain, plain_residuals
@@ -27,7 +27,7 @@ def backward(spec: Spec, residuals: Residuals, cotangents: Outputs) -> Inputs:
     """From ∂C/∂(last state) and ∂C/∂hs to the cotangents of all inputs."""
     (inputs,), outputs, _ = residuals
     if outputs.hs.size == 0:  # no step or an empty batch: nothing but the state passes through
-        return Inputs(None, cotangents.state, None, None, None)
+        return Inputs(NO_COTANGENT, cotangents.state, NO_COTANGENT, NO_COTANGENT, NO_COTANGENT)
     rule, consts, every_step = spec.rule, inputs.consts, _every_step(spec, residuals)
     weights = rule.prepare_backward(consts)
 
@@ -39,7 +39,7 @@ def backward(spec: Spec, residuals: Residuals, cotangents: Outputs) -> Inputs:
     start, deltas = scan_stacking_late(step_back, end, at_all_t, after=outputs.hs, reverse=not spec.reverse)
     of_steps = rule.weight_vjp(consts, every_step, deltas)  # ∂C/∂W = Σ_t δᵗ (aᵗ⁻¹)ᵀ
     of_inputs, dxs = (None, None) if inputs.xs is None else rule.project_vjp(consts, inputs.xs, deltas)
-    return Inputs(_together(consts, of_steps, of_inputs), start.state, dxs, None, start.reset_state)
+    return Inputs(_together(consts, of_steps, of_inputs), start.state, dxs, NO_COTANGENT, start.reset_state)
 
 
 def _every_step(spec, residuals):

@@ -7,15 +7,16 @@ B batch (any number of batch axes, none included), S positions of the memory, M 
 queries.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 
 from jbptt import checks
-from jbptt.cells.attention import memory_gradient
+from jbptt.cells.attention import Score, memory_gradient
 from jbptt.cells.pieces import features_of_h
 from jbptt.cells.products import drawn
-from jbptt.cells.rule import Cell, Memory
+from jbptt.cells.rule import NO_COTANGENT, Cell, Memory, Params
 from jbptt.feedforward.layer import weight_gradient
 
 
@@ -35,24 +36,26 @@ class AttendedDelta(NamedTuple):
     c: jax.Array
 
 
-def attention_weight_vjp(score, consts, attended, deltas, h):
+def attention_weight_vjp(
+    score: Score, params: Params, memory: Memory, attended: Attended, deltas: AttendedDelta, h: jax.Array
+) -> tuple[Params, Memory]:
     """(dparams, dmemory): of the score's weights and the query's, and of the memory, from every time's."""
-    dkeys, dparams = score.weight_vjp(consts, attended.q, deltas.e)
-    dmemory = Memory(memory_gradient(attended.alpha, deltas.c), dkeys, None)  # the mask has no gradient
-    return dparams | ({"Wq": weight_gradient(h, deltas.q)} if "Wq" in consts.params else {}), dmemory
+    dkeys, dparams = score.weight_vjp(params, memory.keys, attended.q, deltas.e)
+    dmemory = Memory(memory_gradient(attended.alpha, deltas.c), dkeys, NO_COTANGENT)
+    return dparams | ({"Wq": weight_gradient(h, deltas.q)} if "Wq" in params else {}), dmemory
 
 
-def at_z(delta):
+def at_z(delta: Any) -> jax.Array:
     """δ at z: a cell that gives several δ gives this one first."""
     return jax.tree.leaves(delta)[0]
 
 
-def plus(z, more):
+def plus(z: jax.Array | None, more: jax.Array) -> jax.Array:
     """z + more, where z is None without an input."""
     return more if z is None else z + more
 
 
-def glorot(keys, shapes, dtype):
+def glorot(keys: Iterable[jax.Array], shapes: Mapping[str, tuple[int, ...]], dtype: Any) -> Params:
     """Weights of these shapes by their names, Glorot-uniform; one of a single axis as the column of a matrix."""
 
     def weight(key, shape):
@@ -62,13 +65,13 @@ def glorot(keys, shapes, dtype):
     return {name: weight(key, shape) for key, (name, shape) in zip(keys, shapes.items(), strict=True)}
 
 
-def inner_init(inner, key, input_size, hidden_size, dtype):
+def inner_init(inner: Cell, key: jax.Array, input_size: int, hidden_size: int, dtype: Any) -> tuple[Params, int, int]:
     """(its parameters, the features of its h, those of its z)"""
     params = inner.init(key, input_size, hidden_size, dtype)
     return params, features_of_h(inner, params), params["U"].shape[1]
 
 
-def check_made_of(inner, memory_size, attention_size):
+def check_made_of(inner: Cell, memory_size: int | None, attention_size: int | None) -> None:
     """Raises TypeError or ValueError unless a decoder can be made of these."""
     if not isinstance(inner, Cell):
         raise TypeError(f"inner must be a jbptt.Cell such as jbptt.lstm, got {type(inner).__name__}")
@@ -77,7 +80,7 @@ def check_made_of(inner, memory_size, attention_size):
             checks.size(name, size)
 
 
-def check_attending(inner, params, x, needed):
+def check_attending(inner: Cell, params: Params, x: jax.Array, needed: set[str]) -> None:
     """Raises ValueError or TypeError unless the inner cell's parameters and these are there, and fit."""
     checks.mapping("params", params, "make it with the init of the cell")
     if missing := needed - set(params):

@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from jbptt.cells.pieces import scaled
-from jbptt.cells.rule import Consts, Params
+from jbptt.cells.rule import Memory, Params
 from jbptt.feedforward.activations import tanh
 from jbptt.feedforward.layer import accumulator, bias_gradient
 
@@ -36,33 +36,33 @@ from jbptt.feedforward.layer import accumulator, bias_gradient
 class Score(NamedTuple):
     """How a query meets the memory's keys [B, S, A].
 
-    - `energies(consts, q)`: e [B, S] from q [B, A].
-    - `query_vjp(consts, q, de)`: dq [B, A].
-    - `weight_vjp(consts, qs, des) -> (dkeys, dparams)`: gradients of the keys and of the score's own weights, from
-      every time's q [T, B, A] and de [T, B, S].
+    - `energies(params, keys, q)`: e [B, S] from q [B, A].
+    - `query_vjp(params, keys, q, de)`: dq [B, A].
+    - `weight_vjp(params, keys, qs, des) -> (dkeys, dparams)`: gradients of the keys and of the score's own weights,
+      from every time's q [T, B, A] and de [T, B, S].
     """
 
-    energies: Callable[[Consts, jax.Array], jax.Array]
-    query_vjp: Callable[[Consts, jax.Array, jax.Array], jax.Array]
-    weight_vjp: Callable[[Consts, jax.Array, jax.Array], tuple[jax.Array, Params]]
+    energies: Callable[[Params, jax.Array, jax.Array], jax.Array]
+    query_vjp: Callable[[Params, jax.Array, jax.Array, jax.Array], jax.Array]
+    weight_vjp: Callable[[Params, jax.Array, jax.Array, jax.Array], tuple[jax.Array, Params]]
 
 
 DOT = Score(
-    energies=lambda consts, q: _over("...a,...sa->...s", q, consts.memory.keys),
-    query_vjp=lambda consts, q, de: _over("...s,...sa->...a", de, consts.memory.keys),
-    weight_vjp=lambda consts, qs, des: (_over("t...s,t...a->...sa", des, qs), {}),
+    energies=lambda params, keys, q: _over("...a,...sa->...s", q, keys),
+    query_vjp=lambda params, keys, q, de: _over("...s,...sa->...a", de, keys),
+    weight_vjp=lambda params, keys, qs, des: (_over("t...s,t...a->...sa", des, qs), {}),
 )
 
 
-def _additive_energies(consts, q):
-    return jnp.dot(_met(consts.memory.keys, q), consts.params["v"])
+def _additive_energies(params, keys, q):
+    return jnp.dot(_met(keys, q), params["v"])
 
 
-def _additive_query_vjp(consts, q, de):
-    return scaled(consts.params["v"], _over("...s,...sa->...a", de, tanh.prime(_met(consts.memory.keys, q))))
+def _additive_query_vjp(params, keys, q, de):
+    return scaled(params["v"], _over("...s,...sa->...a", de, tanh.prime(_met(keys, q))))
 
 
-def _additive_weight_vjp(consts, qs, des):
+def _additive_weight_vjp(params, keys, qs, des):
     """One position after the other, all times at once: u of everything together would be [T, B, S, A]."""
 
     def at_position(dv, key_and_de):
@@ -70,7 +70,7 @@ def _additive_weight_vjp(consts, qs, des):
         u = tanh(qs + jnp.broadcast_to(key, qs.shape))
         return dv + bias_gradient(de[..., None] * u), _over("t...,t...a->...a", de, tanh.prime(u))
 
-    v, keys, des = consts.params["v"], jnp.moveaxis(consts.memory.keys, -2, 0), jnp.moveaxis(des, -1, 0)
+    v, keys, des = params["v"], jnp.moveaxis(keys, -2, 0), jnp.moveaxis(des, -1, 0)
     dv, dkeys = jax.lax.scan(at_position, jnp.zeros_like(v), (keys, des))
     return scaled(v, jnp.moveaxis(dkeys, 0, -2)), {"v": dv}
 
@@ -82,22 +82,22 @@ def _met(keys, q):  # u [B, S, A]
     return tanh(keys + q[..., None, :])
 
 
-def attend(score: Score, consts: Consts, q: jax.Array) -> tuple[jax.Array, jax.Array]:
+def attend(score: Score, params: Params, memory: Memory, q: jax.Array) -> tuple[jax.Array, jax.Array]:
     """(c [B, M], α [B, S]): what the query q [B, A] finds in the memory's values [B, S, M], where its mask is 1."""
-    e = jnp.where(consts.memory.mask > 0, score.energies(consts, q), -jnp.inf)
+    e = jnp.where(memory.mask > 0, score.energies(params, memory.keys, q), -jnp.inf)
     largest = jnp.maximum(jnp.max(e, axis=-1, keepdims=True), jnp.finfo(e.dtype).min)  # of a memory of nothing
     weights = jnp.exp(e - jax.lax.stop_gradient(largest))
     alpha = weights / jnp.maximum(jnp.sum(weights, axis=-1, keepdims=True), jnp.finfo(e.dtype).tiny)
-    return _over("...s,...sm->...m", alpha, consts.memory.values), alpha
+    return _over("...s,...sm->...m", alpha, memory.values), alpha
 
 
 def attend_vjp(
-    score: Score, consts: Consts, q: jax.Array, alpha: jax.Array, dc: jax.Array
+    score: Score, params: Params, memory: Memory, q: jax.Array, alpha: jax.Array, dc: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """(dq [B, A], de [B, S]) from dc [B, M]."""
-    dalpha = _over("...m,...sm->...s", dc, consts.memory.values)
+    dalpha = _over("...m,...sm->...s", dc, memory.values)
     de = alpha * (dalpha - jnp.sum(alpha * dalpha, axis=-1, keepdims=True))
-    return score.query_vjp(consts, q, de), de
+    return score.query_vjp(params, memory.keys, q, de), de
 
 
 def memory_gradient(alphas: jax.Array, dcs: jax.Array) -> jax.Array:

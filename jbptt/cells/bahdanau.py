@@ -74,7 +74,7 @@ def _bahdanau_cell(inner, memory_size, attention_size):
 def _bahdanau_rule(inner: Rule) -> Rule:
     def step(consts, state, z):
         q = jnp.dot(state.h, consts.params["Wq"])
-        c, alpha = attend(ADDITIVE, consts, q)
+        c, alpha = attend(ADDITIVE, consts.params, consts.memory, q)
         state, saved = inner.step(consts, state, plus(z, jnp.dot(c, consts.params["Uc"])))
         return state, BahdanauSaved(saved, Attended(q, alpha, c))
 
@@ -86,14 +86,16 @@ def _bahdanau_rule(inner: Rule) -> Rule:
         saved, (q, alpha, _) = residuals.saved
         dstate, delta = inner.step_vjp(weights, residuals._replace(saved=saved), dstate)
         dc = jnp.dot(at_z(delta), weights.params["UcT"])
-        dq, de = attend_vjp(ADDITIVE, weights, q, alpha, dc)
+        dq, de = attend_vjp(ADDITIVE, weights.params, weights.memory, q, alpha, dc)
         dh = dstate.h + jnp.dot(dq, weights.params["WqT"])
         return dstate._replace(h=dh), (delta, AttendedDelta(dq, de, dc))
 
     def weight_vjp(consts, residuals, deltas):
         (saved, attended), (delta, dattended) = residuals.saved, deltas
         dinner = inner.weight_vjp(consts, residuals._replace(saved=saved), delta)
-        dparams, dmemory = attention_weight_vjp(ADDITIVE, consts, attended, dattended, residuals.h_prev)
+        dparams, dmemory = attention_weight_vjp(
+            ADDITIVE, consts.params, consts.memory, attended, dattended, residuals.h_prev
+        )
         dparams |= {"Uc": weight_gradient(attended.c, at_z(delta))}
         return Consts(dinner.params | dparams, dmemory)
 

@@ -18,7 +18,7 @@ import numpy as np
 from jbptt import checks
 from jbptt.cells.gated import gated_cell, gated_init
 from jbptt.cells.products import FULL, Product
-from jbptt.cells.rule import Cell
+from jbptt.cells.rule import NO_COTANGENT, Cell
 from jbptt.feedforward.activations import Activation, check_activation, tanh
 
 
@@ -66,7 +66,7 @@ def _clockwork_cell(periods, activation, bias):
     def pointwise_vjp(params, residuals, dstate):
         active, dh = residuals.saved, dstate.h
         delta = jnp.where(active, dh * activation.prime(residuals.h), jnp.zeros_like(dh))
-        return ClockworkState(jnp.where(active, jnp.zeros_like(dh), dh), None), delta
+        return ClockworkState(jnp.where(active, jnp.zeros_like(dh), dh), NO_COTANGENT), delta
 
     def initial_state(params, batch_shape):
         U = params["U"]

@@ -5,6 +5,7 @@ zᵗ = U xᵗ + W aᵗ⁻¹ + b         aᵗ = f(zᵗ)         h = a
 ∂C/∂W = Σ_t δᵗ (aᵗ⁻¹)ᵀ     ∂C/∂U = Σ_t δᵗ (xᵗ)ᵀ     ∂C/∂b = Σ_t δᵗ
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from jbptt import checks
 from jbptt.cells.gated import gated_cell, gated_init
 from jbptt.cells.pieces import check_init, maker_name
 from jbptt.cells.products import block_diagonal
-from jbptt.cells.rule import Cell, Params
+from jbptt.cells.rule import NO_COTANGENT, Cell, Params
 from jbptt.feedforward.activations import Activation, check_activation, relu, tanh
 
 
@@ -55,7 +56,7 @@ def _rnn_cell(name, activation, bias, product):
 
 
 @cache
-def rnn_pair(activation: Activation):
+def rnn_pair(activation: Activation) -> tuple[Callable, Callable]:
     """(pointwise, pointwise_vjp) of h = f(z + h W), for `gated_cell`."""
     keeps_output = activation.keeps == "output"
 
@@ -65,7 +66,7 @@ def rnn_pair(activation: Activation):
         return RNNState(activation(z)), saved
 
     def pointwise_vjp(params, residuals, dstate):
-        return RNNState(None), dstate.h * activation.prime(residuals.h if keeps_output else residuals.saved)
+        return RNNState(NO_COTANGENT), dstate.h * activation.prime(residuals.h if keeps_output else residuals.saved)
 
     return pointwise, pointwise_vjp
 

@@ -79,7 +79,13 @@ def gated_cell(
 
 
 @cache
-def gated_rule(pointwise, pointwise_vjp, recurrent_delta, pointwise_weight_vjp, product) -> Rule:
+def gated_rule(
+    pointwise: Callable,
+    pointwise_vjp: Callable,
+    recurrent_delta: Callable,
+    pointwise_weight_vjp: Callable,
+    product: Product,
+) -> Rule:
     """The rule of a gated cell. Equal arguments give the same rule: cells that differ in their parameters' start alone
     share it."""
 

@@ -25,6 +25,7 @@ Full gate recurrence: (zi, zf, zo) gain (i⁻, f⁻, o⁻) R, the gates of the s
 ∂C/∂R = Σ_t (δi, δf, δo)ᵗ ((i, f, o)ᵗ⁻¹)ᵀ.
 """
 
+from collections.abc import Callable
 from functools import cache
 
 import jax
@@ -107,7 +108,7 @@ def lstm_cell(
 @cache
 def _lstm_cell(name, form, bias, forget_bias, product):
     gates = len(form.blocks)
-    others = {"p": (len(form.peepholes),)} if form.peepholes else {}
+    others: dict[str, tuple[int, ...]] = {"p": (len(form.peepholes),)} if form.peepholes else {}
     others |= {"R": (3, 3)} if form.gate_recurrence else {}
     pointwise, pointwise_vjp, pointwise_weight_vjp = lstm_pair(form)
     cell = gated_cell(
@@ -133,7 +134,9 @@ def _gate_recurrent(rule: Rule) -> Rule:
     return rule._replace(prepare_backward=prepare_backward)
 
 
-def forgetting_little(plain_init, blocks: str = "ifgo", forget_bias: float = 1.0):
+def forgetting_little(
+    plain_init: Callable[..., Params], blocks: str = "ifgo", forget_bias: float = 1.0
+) -> Callable[..., Params]:
     """`plain_init`, and b's forget block, if there is one, filled with `forget_bias`."""
 
     def init(key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:

@@ -156,7 +156,7 @@ def _rule(L):
             below = residuals.saved[l - 1] if l > 0 else None
             deltas[l], dcs[l], dc_below = _layer_vjp(params, l, residuals.saved[l], below, dhs[l], dcs[l])
             dhs[l] = jnp.dot(deltas[l][..., : params["WT"].shape[1]], params["WT"][l])
-            if l > 0:
+            if dc_below is not None:  # l > 0
                 dcs[l - 1] = dcs[l - 1] + dc_below
                 dhs[l - 1] = dhs[l - 1] + jnp.dot(deltas[l], params["U_aboveT"][l - 1])
         return _state(dhs, dcs), tuple(deltas)

@@ -132,10 +132,10 @@ def _prepare_backward(consts):
 
 
 def _step_vjp(weights, residuals, dstate):
-    i, f, g, o, c_prev, tanh_m, _, c_normal = residuals.saved
+    i, f, g, o, c_prev, tanh_m, _, (c_normal, c_scale) = residuals.saved
     dh, dc = dstate
     delta_m = dh * o * tanh.prime(tanh_m)
-    dc = dc + normalise_vjp(*c_normal, scaled(weights.params["gc"], delta_m))
+    dc = dc + normalise_vjp(c_normal, c_scale, scaled(weights.params["gc"], delta_m))
     delta_i = dc * g * sigmoid.prime(i)
     delta_f = dc * c_prev * sigmoid.prime(f)
     delta_g = dc * i * tanh.prime(g)
@@ -146,7 +146,8 @@ def _step_vjp(weights, residuals, dstate):
 
 
 def _recurrent_delta(consts, residuals, delta):
-    return normalise_vjp(*residuals.saved.hW, scaled(consts.params["gW"], delta))
+    y, s = residuals.saved.hW
+    return normalise_vjp(y, s, scaled(consts.params["gW"], delta))
 
 
 def _weight_vjp(consts, residuals, deltas):

@@ -3,13 +3,15 @@
 B batch (any number of batch axes), H units, G blocks of U, W and b.
 """
 
+from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jbptt.cells.pieces import blocks, join, scaled
+from jbptt.cells.rule import NO_COTANGENT
 from jbptt.feedforward.activations import identity, sigmoid, tanh
 from jbptt.feedforward.layer import bias_gradient, weight_gradient
 
@@ -61,7 +63,7 @@ class LSTMSaved(NamedTuple):
 
 
 @cache
-def lstm_pair(form: Form):
+def lstm_pair(form: Form) -> tuple[Callable, Callable, Callable]:
     """(pointwise, pointwise_vjp, pointwise_weight_vjp) of this form, for `gated_cell`. (With gate recurrence they hold
     a product, and `pointwise_vjp` takes Rᵀ as "RT".)"""
     activation = tanh if form.input_activation else identity
@@ -80,10 +82,10 @@ def lstm_pair(form: Form):
         z, c_prev, gates_prev = named(z + hW), state.c, None
         if form.gate_recurrence:
             gates_prev = join(state.i, state.f, state.o)
-            for gate, q in zip("ifo", blocks(jnp.dot(gates_prev, params["R"]), 3), strict=True):
-                z[gate] = z[gate] + q
+            for block, q in zip("ifo", blocks(jnp.dot(gates_prev, params["R"]), 3), strict=True):
+                z[block] = z[block] + q
 
-        def gate(name, c):
+        def gate(name, c) -> Any:  # None where it is left out; f = 1 − i and R are of forms that have i
             return sigmoid(plus_peephole(params, name, z[name], c)) if name in z else None
 
         i, g = gate("i", c_prev), activation(z["g"])
@@ -114,8 +116,8 @@ def lstm_pair(form: Form):
         dz = join(*[delta[gate] for gate in form.blocks])
         if form.gate_recurrence:
             dgates = blocks(jnp.dot(join(*[delta[gate] for gate in "ifo"]), params["RT"]), 3)
-            return LSTMGatesState(None, dc, *dgates), dz
-        return LSTMState(None, dc), dz
+            return LSTMGatesState(NO_COTANGENT, dc, *dgates), dz
+        return LSTMState(NO_COTANGENT, dc), dz
 
     def pointwise_weight_vjp(params, residuals, deltas):
         i, f, g, _, c_prev, _, gates_prev = residuals.saved

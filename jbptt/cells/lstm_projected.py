@@ -87,8 +87,8 @@ def _project_vjp(consts, xs, deltas):
 def _step(consts, state, z):
     params = consts.params
     hW = jnp.dot(masked(consts, state.h), params["W"])
-    (y, c), saved = _pointwise(params, biased(params, z, hW.shape), hW, state)
-    return LSTMState(jnp.dot(y, params["R"]), c), saved
+    made, saved = _pointwise(params, biased(params, z, hW.shape), hW, state)
+    return LSTMState(jnp.dot(made.h, params["R"]), made.c), saved
 
 
 def _prepare_backward(consts):

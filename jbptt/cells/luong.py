@@ -116,7 +116,7 @@ def _luong_rule(inner: Rule, score: Score) -> Rule:
         params = consts.params
         after, saved = inner.step(consts, state.inner, plus(z, jnp.dot(state.h, params["Uc"])))
         q = query(params, after.h)
-        c, alpha = attend(score, consts, q)
+        c, alpha = attend(score, params, consts.memory, q)
         h = tanh(jnp.dot(c, params["Wc"]) + jnp.dot(after.h, params["Ws"]))
         return LuongState(h, after), LuongSaved(saved, state.inner.h, after.h, Attended(q, alpha, c))
 
@@ -129,7 +129,7 @@ def _luong_rule(inner: Rule, score: Score) -> Rule:
         (saved, s_prev, s, (q, alpha, _)), params = residuals.saved, weights.params
         delta_h = dstate.h * tanh.prime(residuals.h)
         dc = jnp.dot(delta_h, params["WcT"])
-        dq, de = attend_vjp(score, weights, q, alpha, dc)
+        dq, de = attend_vjp(score, params, weights.memory, q, alpha, dc)
         ds = jnp.dot(delta_h, params["WsT"]) + (jnp.dot(dq, params["WqT"]) if "WqT" in params else dq)
         dinner = dstate.inner._replace(h=dstate.inner.h + ds)
         dinner, delta = inner.step_vjp(weights, StepResiduals(s_prev, s, saved), dinner)
@@ -139,7 +139,7 @@ def _luong_rule(inner: Rule, score: Score) -> Rule:
     def weight_vjp(consts, residuals, deltas):
         saved, s_prev, s, attended = residuals.saved
         dinner = inner.weight_vjp(consts, StepResiduals(s_prev, s, saved), deltas.inner)
-        dparams, dmemory = attention_weight_vjp(score, consts, attended, deltas.attended, s)
+        dparams, dmemory = attention_weight_vjp(score, consts.params, consts.memory, attended, deltas.attended, s)
         dparams |= {
             "Uc": weight_gradient(residuals.h_prev, at_z(deltas.inner)),
             "Wc": weight_gradient(attended.c, deltas.h),

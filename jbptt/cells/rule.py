@@ -13,6 +13,10 @@ State = Any
 """A NamedTuple of arrays, [B, H] mostly, whose first field is the output `h`. What is an integer has no gradient:
 its cotangent is None."""
 
+NO_COTANGENT: Any = None
+"""In the place of a cotangent: of what has none (an integer, a mask), or of what nobody asks for. (`Any`, as it stands
+in a field that holds an array wherever there is one.)"""
+
 
 class Memory(NamedTuple):
     """What a decoder attends to: an encoder's hs.
@@ -24,7 +28,7 @@ class Memory(NamedTuple):
 
     values: jax.Array
     keys: jax.Array
-    mask: jax.Array | None
+    mask: jax.Array
 
 
 class Consts(NamedTuple):

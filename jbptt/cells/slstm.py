@@ -29,7 +29,7 @@ from jbptt.cells.gated import gated_cell, gated_init
 from jbptt.cells.lstm import forgetting_little
 from jbptt.cells.pieces import blocks, join, maker_name
 from jbptt.cells.products import block_diagonal
-from jbptt.cells.rule import Cell
+from jbptt.cells.rule import NO_COTANGENT, Cell
 from jbptt.feedforward.activations import sigmoid, tanh
 
 
@@ -117,7 +117,7 @@ def _pointwise_vjp(params, residuals, dstate):
     dm = dm - df - di
     da = df + jnp.where(m_is_a, dm, jnp.zeros_like(dm))
     delta_i = di + jnp.where(m_is_a, jnp.zeros_like(dm), dm)
-    return SLSTMState(None, dc * f, dn * f, da), join(delta_i, da * a_prime, delta_g, delta_o)
+    return SLSTMState(NO_COTANGENT, dc * f, dn * f, da), join(delta_i, da * a_prime, delta_g, delta_o)
 
 
 slstm = slstm_cell()

@@ -1,5 +1,7 @@
 """Every cell, by the name that tables, tests and the command line use."""
 
+from typing import TYPE_CHECKING, Literal
+
 from jbptt.cells.clockwork import clockwork
 from jbptt.cells.elman import irnn, rnn, rnn_cell
 from jbptt.cells.gru import gru, gru_cell
@@ -37,3 +39,8 @@ CELLS: dict[str, Cell] = {
     "gru_reset_before": gru_reset_before,
     "mgu": mgu,
 }
+
+if TYPE_CHECKING:
+    CellName = str  # a type checker knows no Literal that is made of a table
+else:
+    CellName = Literal[tuple(CELLS)]

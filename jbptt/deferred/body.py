@@ -9,8 +9,8 @@ be; so nothing goes through one, nor through a primitive that is not known here.
 from enum import IntEnum
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from jbptt._jax import programs
 from jbptt.deferred.product import Product, product_of
@@ -128,7 +128,7 @@ def _same_in_step(variables, of_step):
 
 def _may_be_perturbed(operand):
     """Of an array that is no tracer nobody can ask a gradient."""
-    return not isinstance(operand, programs.Constant) or isinstance(operand.value, jax.core.Tracer)
+    return not isinstance(operand, programs.Constant) or isinstance(operand.value, Tracer)
 
 
 def _product(line, roles):

@@ -75,7 +75,7 @@ def product_of(equation: programs.Equation, is_right: bool) -> Product | None:
     """The product that this equation is, with its right or left operand for the weight, if it is worth deferring."""
     params = equation.params
     axes, batch = params["dimension_numbers"]
-    operands, (z,) = [variable.aval for variable in equation.invars], [variable.aval for variable in equation.outvars]
+    operands, (z,) = (list(map(programs.array_type, variables)) for variables in (equation.invars, equation.outvars))
     if any(batch) or params["out_sharding"] is not None or not programs.is_asked_for_nothing(equation):
         return None
     if not all(map(_is_strong_float, (*operands, z))):

@@ -46,7 +46,8 @@ def scan(
     def itself():
         return lax.scan(f, init, xs, length, reverse, unroll, _split_transpose)
 
-    if jax.config.jax_disable_jit or not all(map(programs.is_array, jax.tree.leaves((init, xs)))):
+    is_eager = jax.config.jax_disable_jit  # pyright: ignore[reportAttributeAccessIssue]  JAX sets its flags at run time
+    if is_eager or not all(map(programs.is_array, jax.tree.leaves((init, xs)))):
         return itself()
     traced, shapes = jax.make_jaxpr(itself, return_shape=True)()  # raises what lax.scan raises, and has JAX cache f
     program = programs.inlined(traced)
@@ -104,8 +105,8 @@ def _forward_residuals(body, consts, init, xs):
 
 
 def _backward(body, residuals, cotangents):
-    (consts, *_), outs, (vjp, operands) = residuals
-    dconsts, dinit, dxs, deltas = vjp(_with_float0(cotangents, outs))
+    (consts, *_), _, (vjp, operands) = residuals
+    dconsts, dinit, dxs, deltas = vjp(_with_float0(body, cotangents))
     weights, weights_vjp = jax.vjp(body.weights, consts)
     dweights = [
         product.weight_gradient(a, delta).astype(w.dtype)  # Σ_t δᵗ (aᵗ)ᵀ
@@ -116,11 +117,11 @@ def _backward(body, residuals, cotangents):
     return jax.tree.map(jnp.add, dconsts, more), dinit, dxs
 
 
-def _with_float0(cotangents, outs):
+def _with_float0(body, cotangents):
     """JAX's own zero in the place of None, the cotangent of an integer."""
     return [
-        np.zeros(out.shape, jax.dtypes.float0) if cotangent is None else cotangent
-        for cotangent, out in zip(cotangents, outs, strict=True)
+        np.zeros(variable.aval.shape, jax.dtypes.float0) if cotangent is None else cotangent
+        for cotangent, variable in zip(cotangents, body.scan.equation.outvars, strict=True)
     ]
 
 

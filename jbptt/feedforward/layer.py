@@ -71,12 +71,14 @@ def bias_gradient(delta: jax.Array) -> jax.Array:
     return jnp.sum(delta, axis=tuple(range(delta.ndim - 1)), dtype=accumulator(delta)).astype(delta.dtype)
 
 
-def accumulator(array: jax.Array) -> jax.typing.DTypeLike:
+def accumulator(array: jax.Array | jax.ShapeDtypeStruct) -> jax.typing.DTypeLike:
     """The dtype in which entries of `array` are summed."""
     return jnp.float32 if array.dtype.itemsize < 4 else array.dtype
 
 
-def check_layer(params: Params, params_name: str, x: jax.Array, x_name: str, w: str = "w", b: str = "b") -> None:
+def check_layer(
+    params: Params, params_name: str, x: jax.Array | jax.ShapeDtypeStruct, x_name: str, w: str = "w", b: str = "b"
+) -> None:
     """Raises ValueError or TypeError, naming the argument, unless x w + b can be formed.
 
     - `x`: an array or a `jax.ShapeDtypeStruct`.
@@ -102,7 +104,8 @@ def _forward_residuals(params, x):
 
 
 def _backward(residuals, delta):
-    return affine_vjp(*residuals.args, delta)
+    params, x = residuals.args
+    return affine_vjp(params, x, delta)
 
 
 _dense_by = HandDerived(affine, _forward_residuals, _backward)

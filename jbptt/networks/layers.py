@@ -61,8 +61,8 @@ def bidirectional(
     starts = (None, None) if state is None else state
     checks.key("key", key)
     keys = (None, None) if key is None else jax.random.split(key)
-    forward = options | {"lengths": lengths, "key": keys[0]}
-    backward = options | {"lengths": lengths, "key": keys[1], "reverse": True}
+    forward: dict[str, Any] = options | {"lengths": lengths, "key": keys[0]}
+    backward: dict[str, Any] = options | {"lengths": lengths, "key": keys[1], "reverse": True}
     if resets is not None:
         shape = checks.array("xs", xs).shape[:-1]
         valid = None if lengths is None else steps_within(checked_lengths(lengths, shape[0], shape[1:]), shape[0])
@@ -142,8 +142,10 @@ def stack(
             if number > 0 and dropout > 0:
                 hs = hs * dropout_mask(key_between, dropout, hs.shape, hs.dtype)
             options["key"] = key_within
-        run = bidirectional if isinstance(layer, Bidirectional) else unroll
-        end, hs = run(layer, of_layer, hs, state, reset_state=reset_state, **options)
+        if isinstance(layer, Bidirectional):
+            end, hs = bidirectional(layer, of_layer, hs, state, reset_state=reset_state, **options)
+        else:
+            end, hs = unroll(layer, of_layer, hs, state, reset_state=reset_state, **options)
         ends.append(end)
     return tuple(ends), hs
 

@@ -77,8 +77,8 @@ def siso(
     Returns (state, y [B, O]). Raises ValueError for a length below 1, TypeError for one that is no int or for an
     activation without its f′, and what `unroll` raises.
     """
-    state, _, _ = _single_input(cell, params, x, length, state, vjp)
-    return state, _output(params, state.h, activation, vjp)
+    last, _, _ = _single_input(cell, params, x, length, state, vjp)
+    return last, _output(params, last.h, activation, vjp)
 
 
 def simo(
@@ -114,8 +114,8 @@ def miso(
 
     Returns (state, y [B, O]).
     """
-    state, _ = unroll(cell, _cell_params(params), xs, state, vjp=vjp, **options)
-    return state, _output(params, state.h, activation, vjp)
+    last, _ = unroll(cell, _cell_params(params), xs, state, vjp=vjp, **options)
+    return last, _output(params, last.h, activation, vjp)
 
 
 def mimo(

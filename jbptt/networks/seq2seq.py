@@ -16,7 +16,7 @@ from jbptt import checks
 from jbptt.autodiff import Vjp
 from jbptt.cells.pieces import features_of_h
 from jbptt.cells.products import drawn
-from jbptt.cells.rule import Cell, Consts, Params
+from jbptt.cells.rule import Cell, Consts
 from jbptt.feedforward.layer import dense
 from jbptt.feedforward.perceptron import mlp_init
 from jbptt.networks.decoding import Next
@@ -25,6 +25,9 @@ from jbptt.networks.memory import with_memory
 from jbptt.recurrence.inputs import Inputs, Spec
 from jbptt.recurrence.plain import plain_residuals
 from jbptt.unrolling import check_cell
+
+Params = dict[str, Any]
+"""{"source", "target": embeddings, "encoder", "decoder", "bridges": one a layer, "output": {"w", "b"}}."""
 
 HANDED_ON = ("h", "c")
 """The fields in which an encoder's summary is handed on, where the decoder's state is not like the encoder's."""
@@ -159,7 +162,7 @@ def _next_of(cells):
 def _started(model, params, source, source_lengths, vjp):
     """(the decoder's parameters, with its memory; its states)"""
     xs = _embedded("source", params["source"], source)
-    directions = {"reverse": True} if model.reverse else {}
+    directions: dict[str, Any] = {"reverse": True} if model.reverse else {}
     ends, hs = stack(model.encoder, params["encoder"], xs, lengths=source_lengths, vjp=vjp, **directions)
     decoder = list(params["decoder"])
     states = [
@@ -214,7 +217,7 @@ def _inner(state):
 
 def _for_beams(consts, batch):
     """The memory of B sequences for tokens [B], or [B, W]: the same for all beams."""
-    if not isinstance(consts, Consts) or consts.memory.mask.shape[:-1] == batch:
+    if not isinstance(consts, Consts) or consts.memory is None or consts.memory.mask.shape[:-1] == batch:
         return consts
 
     def repeated(leaf):

@@ -50,6 +50,12 @@ class Inputs(NamedTuple):
     masks: Masks = Masks()
     reset_state: State | None = None
 
+    @property
+    def given_xs(self) -> jax.Array:
+        """xs, for a backend that is asked only where there are some, as all but the scan are."""
+        assert self.xs is not None
+        return self.xs
+
 
 class Outputs(NamedTuple):
     """- `state`: after the last step.

@@ -34,10 +34,8 @@ def _steps_left(lengths, T):
     return jnp.broadcast_to(lengths, shape) - jnp.broadcast_to(times, shape)
 
 
-def checked_resets(resets: Any, valid: jax.Array | None, shape: tuple[int, ...]) -> jax.Array | None:
-    """`resets` [T, B] of that shape, False past the end of a sequence; None as it is."""
-    if resets is None:
-        return None
+def checked_resets(resets: Any, valid: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
+    """`resets` [T, B] of that shape, False past the end of a sequence."""
     resets = checks.array("resets", resets)
     if resets.dtype != bool:
         raise TypeError(f"resets must be booleans, got {resets.dtype}: compare, e.g. resets != 0")

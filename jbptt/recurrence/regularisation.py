@@ -20,7 +20,7 @@ def dropout_mask(key: jax.Array, rate: float, shape: tuple[int, ...], dtype: Any
     return jax.random.bernoulli(key, 1 - rate, shape).astype(dtype) / jnp.asarray(1 - rate, dtype)
 
 
-def zoneout_rates(zoneout: Any, state: Any) -> list[float]:
+def zoneout_rates(zoneout: Any, state: Any) -> list[Real | float]:
     """A rate for every leaf of the state, 0 for those of integers. Raises ValueError or TypeError for what is none."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
     if isinstance(zoneout, Real):
@@ -37,7 +37,7 @@ def zoneout_rates(zoneout: Any, state: Any) -> list[float]:
     return rates
 
 
-def zoneout_masks(key: jax.Array | None, rates: list[float], state: Any, T: int) -> Any:
+def zoneout_masks(key: jax.Array | None, rates: list[Real | float], state: Any, T: int) -> Any:
     """What of every leaf stays at each step, as `Masks` has it: [T, B, H] of booleans where there is a key, and without
     one their mean, [T]. None where every rate is 0."""
     if not any(rates):

@@ -44,11 +44,13 @@ def step_vjp(
     return StepCotangents(dstate, None if dreset is None else add(later.reset_state, dreset)), delta
 
 
-def before_each_step(array: jax.Array, first: jax.Array, reset: jax.Array | None, masks: Masks, reverse: bool):
+def before_each_step(
+    array: jax.Array, first: jax.Array, reset: jax.Array | None, masks: Masks, reverse: bool
+) -> jax.Array:
     """aᵗ⁻¹ at every t, [T, B, H], from aᵗ: what enters each step; aᵗ⁺¹ in reverse.
 
     - `first`: what enters the first step, [B, H].
-    - `reset`: what a reset goes back to, [B, H].
+    - `reset`: what a reset goes back to, [B, H]; None where there are none.
     """
 
     def shifted(array, first):
@@ -61,5 +63,6 @@ def before_each_step(array: jax.Array, first: jax.Array, reset: jax.Array | None
     if masks.cut is not None:
         before = where(masks.cut, lax.stop_gradient(before), before)  # for second derivatives
     if masks.reset is not None:
+        assert reset is not None
         before = where(masks.reset, jnp.broadcast_to(reset, before.shape), before)
     return before

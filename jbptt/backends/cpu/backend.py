@@ -12,10 +12,11 @@ from jbptt.backends import scan
 from jbptt.backends.cpu import calls, stepping_aside
 from jbptt.backends.cpu.batching import first_batch_axis, for_each, has_axis, joined, one_by_one
 from jbptt.backends.cpu.calls import Call, Saved
-from jbptt.backends.cpu.library import loaded
+from jbptt.backends.cpu.library import Library, loaded
 from jbptt.backends.cpu.table import kernels
 from jbptt.backends.cpu.transformed import call_kernel
 from jbptt.backends.protocol import Backend, BackendStatus
+from jbptt.cells.rule import NO_COTANGENT
 from jbptt.recurrence.inputs import Inputs, Outputs, Spec
 from jbptt.recurrence.plain import plain, plain_residuals
 
@@ -28,9 +29,9 @@ LEAST_ROWS, LARGEST_ALONE = 512, 2**20
 
 def unsupported(spec: Spec, inputs: Inputs) -> str | None:
     """Why the kernels cannot run this; None if they can."""
-    xs, masks = inputs.xs, inputs.masks
     if spec.rule not in kernels():
         return "there is no kernel for this cell"
+    xs, masks = inputs.given_xs, inputs.masks
     if xs.dtype != jnp.float32:
         return f"the kernels are for float32, and xs are {xs.dtype}"
     if types.is_symbolic(inputs):
@@ -53,13 +54,15 @@ def preferred(spec: Spec, inputs: Inputs) -> bool:
     Weights are packed anew at each call, which a few rows do not repay; and a sequence by itself has one thread, which
     is not enough for weights beyond its cache.
     """
-    T, *batch, _ = inputs.xs.shape
+    T, *batch, _ = inputs.given_xs.shape
     weights = sum(leaf.nbytes for leaf in jax.tree.leaves(inputs.consts))
     return T * math.prod(batch) >= LEAST_ROWS and (math.prod(batch) > 1 or weights <= LARGEST_ALONE)
 
 
 def _call_of(spec):
-    return Call(loaded(), kernels()[spec.rule], spec.reverse)
+    library = loaded()
+    assert isinstance(library, Library)  # else `unsupported` has a reason
+    return Call(library, kernels()[spec.rule], spec.reverse)
 
 
 def forward(spec: Spec, inputs: Inputs) -> Outputs:
@@ -136,7 +139,7 @@ def _wanted(spec, cotangents):
         consts if spec.wanted.consts else consts._replace(params=none),
         state if spec.wanted.state else None,
         xs if spec.wanted.xs else None,
-        None,
+        NO_COTANGENT,
         reset_state if spec.wanted.state else None,
     )
 

@@ -15,10 +15,16 @@ from jbptt.recurrence.inputs import Inputs, Outputs
 
 NO_AXIS = -1
 
+
+def _of_fields(kind: Any, **axes: int) -> Any:
+    """Axes in the place of arrays."""
+    return kind(**axes)
+
+
 FIRST_BATCH_AXIS = {
-    Inputs: Inputs(consts=0, state=0, xs=1, masks=1, reset_state=0),
-    Outputs: Outputs(state=0, hs=1),
-    Saved: Saved(gates=1, cs=1),
+    Inputs: _of_fields(Inputs, consts=0, state=0, xs=1, masks=1, reset_state=0),
+    Outputs: _of_fields(Outputs, state=0, hs=1),
+    Saved: _of_fields(Saved, gates=1, cs=1),
 }
 """Where it is in each field."""
 
@@ -60,12 +66,12 @@ def for_each(function: Callable) -> Callable:
 def one_by_one(function: Callable, args: tuple, axes: tuple) -> tuple[Any, Any]:
     """(the results stacked, their axes) of calls one after the other."""
     leaves, structure = jax.tree.flatten(args)
-    axes = jax.tree.leaves(axes)
-    moving = [n for n, axis in enumerate(axes) if axis != NO_AXIS]
+    of_leaves = jax.tree.leaves(axes)
+    moving = [n for n, axis in enumerate(of_leaves) if axis != NO_AXIS]
 
     def one(given):
         replaced = dict(zip(moving, given, strict=True))
         return function(*jax.tree.unflatten(structure, [replaced.get(n, leaf) for n, leaf in enumerate(leaves)]))
 
-    out = jax.lax.map(one, [jnp.moveaxis(leaves[n], axes[n], 0) for n in moving])
+    out = jax.lax.map(one, [jnp.moveaxis(leaves[n], of_leaves[n], 0) for n in moving])
     return out, jax.tree.map(lambda _: 0, out)

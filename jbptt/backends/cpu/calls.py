@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jbptt._jax import types
-from jbptt.backends.cpu.library import Library
+from jbptt.backends.cpu.library import Kind, Library
 from jbptt.backends.cpu.table import Kernel
-from jbptt.cells.rule import Consts
+from jbptt.cells.rule import NO_COTANGENT, Consts
 from jbptt.recurrence.inputs import Inputs, Outputs, Spec
 from jbptt.recurrence.step import before_each_step
 
@@ -34,7 +34,7 @@ class Call(NamedTuple):
     reverse: bool
 
     @property
-    def kind(self):
+    def kind(self) -> Kind:
         return self.library.kinds[self.kernel.kind]
 
     def padded(self, H: int) -> int:
@@ -53,24 +53,24 @@ class Saved(NamedTuple):
     cs: jax.Array
 
 
-def saved_shapes(call: Call, inputs: Inputs) -> Saved:
-    """The shapes of what is kept."""
-    T, *batch, _ = inputs.xs.shape
+def saved_shapes(call: Call, inputs: Inputs) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shapes of what is kept: of `Saved`'s gates, and cs."""
+    T, *batch, _ = inputs.given_xs.shape
     Hp = call.padded(inputs.state.h.shape[-1])
-    return Saved((T, *batch, call.kind.saved * Hp), (T, *batch, Hp if call.kind.has_c else 0))
+    return (T, *batch, call.kind.saved * Hp), (T, *batch, Hp if call.kind.has_c else 0)
 
 
 def forward(call: Call, inputs: Inputs, *, saving: bool) -> tuple[Outputs, Saved]:
     """The kernel's forward; with `saving`, what its backward needs is kept."""
-    T, *batch, _ = inputs.xs.shape
+    T, *batch, _ = inputs.given_xs.shape
     B, H, has_c = math.prod(batch), inputs.state.h.shape[-1], call.kind.has_c
-    kept = saved_shapes(call, inputs) if saving else Saved(NOTHING, NOTHING)
+    kept = of_gates, of_cs = saved_shapes(call, inputs) if saving else (NOTHING, NOTHING)
     shapes = [(T, B, H), (B, H), (B, H) if has_c else NOTHING]
     shapes += [(T, B, shape[-1]) if saving and shape[-1] else NOTHING for shape in kept]
-    scratch = call.library.scratch(call.kernel.kind, "forward", B, inputs.xs.shape[-1], H)
+    scratch = call.library.scratch(call.kernel.kind, "forward", B, inputs.given_xs.shape[-1], H)
     hs, h, c, gates, cs, _ = _call(call, "forward", [*shapes, (scratch,)], _flat(call, inputs))
     outputs = Outputs(_state_like(inputs.state, h, c), hs.reshape(T, *batch, H))
-    return outputs, Saved(gates.reshape(kept.gates), cs.reshape(kept.cs))
+    return outputs, Saved(gates.reshape(of_gates), cs.reshape(of_cs))
 
 
 def backward(call: Call, spec: Spec, inputs: Inputs, outputs: Outputs, saved: Saved, cotangents: Outputs) -> Inputs:
@@ -87,7 +87,7 @@ def backward_of_each(
     gradients, delta = _backward(call, without, inputs, outputs, saved, cotangents)
     reset = None if inputs.reset_state is None else inputs.reset_state.h
     h_prev = before_each_step(outputs.hs, inputs.state.h, reset, inputs.masks, spec.reverse)
-    T, N, *_ = inputs.xs.shape
+    T, N, *_ = inputs.given_xs.shape
     H, S, lanes = h_prev.shape[-1], call.kind.saved, call.library.lanes
     delta = delta.reshape(T, N, -1, call.padded(H) // lanes, S, lanes)
     delta = jnp.moveaxis(delta, -2, 2).reshape(T, N, S, -1, call.padded(H))[..., :H]  # [T, N, S, B, H]
@@ -96,14 +96,14 @@ def backward_of_each(
     def summed(a, delta):
         return jnp.einsum("tnbi,tngbh->nigh", a.reshape(T, N, -1, a.shape[-1]), delta).reshape(N, a.shape[-1], -1)
 
-    dparams = {"U": summed(inputs.xs, at_x), "W": summed(h_prev, at_h)}
+    dparams = {"U": summed(inputs.given_xs, at_x), "W": summed(h_prev, at_h)}
     dparams |= {"b": at_x.sum((0, 3)).reshape(N, -1), "bn": at_h[:, :, -1].sum((0, 2))}
     return gradients._replace(consts=Consts({name: dparams[name] for name in inputs.consts.params}))
 
 
 def _backward(call, spec, inputs, outputs, saved, cotangents):
     """(the cotangents, every δ [T, B, S·Hp] as the kernel has it)"""
-    T, *batch, I = inputs.xs.shape
+    T, *batch, I = inputs.given_xs.shape
     B, H, has_c = math.prod(batch), inputs.state.h.shape[-1], call.kind.has_c
     args, wanted = _flat(call, inputs), spec.wanted
     of_state = [(B, H), (B, H) if has_c else NOTHING] if wanted.state else [NOTHING, NOTHING]
@@ -117,7 +117,7 @@ def _backward(call, spec, inputs, outputs, saved, cotangents):
     alias = {len(args) + 1: len(shapes) - 2}  # δ takes the place of what was saved
     args = [*args, *given, *_flat_state(cotangents.state)]
     dxs, dU, dW, db, dp, dh, dc, dh_reset, dc_reset, delta, _ = _call(call, "backward", shapes, args, alias)
-    dparams = dict.fromkeys(inputs.consts.params)
+    dparams = {name: NO_COTANGENT for name in inputs.consts.params}
     if wanted.consts:
         all_gradients = {"U": dU, "W": dW, "b": db, "p": _unpacked(call, dp, H), "bn": dp}
         dparams = {name: all_gradients[name] for name in dparams}
@@ -125,8 +125,8 @@ def _backward(call, spec, inputs, outputs, saved, cotangents):
     dreset = None
     if wanted.state and inputs.reset_state is not None:
         dreset = _state_like(inputs.state, dh_reset, dc_reset)
-    dxs = dxs.reshape(inputs.xs.shape) if wanted.xs else None
-    return Inputs(Consts(dparams), dstate, dxs, None, dreset), delta
+    dxs = dxs.reshape(inputs.given_xs.shape) if wanted.xs else None
+    return Inputs(Consts(dparams), dstate, dxs, NO_COTANGENT, dreset), delta
 
 
 def _call(call, direction, shapes, args, aliases=None):
@@ -142,11 +142,11 @@ def _result(shape, like):
 def _flat(call, inputs):
     """xs, U, W, b, p, h0, c0, marks, h_reset, c_reset as the kernels take them: one batch axis, and an array of nothing
     where there is none."""
-    T, *batch, I = inputs.xs.shape
+    T, *batch, I = inputs.given_xs.shape
     B, params = math.prod(batch), inputs.consts.params
     p = _packed(call, params["p"]) if "p" in params else params.get("bn", _nothing())
     resets = (_nothing(), _nothing()) if inputs.reset_state is None else _flat_state(inputs.reset_state)
-    flat = [inputs.xs.reshape(T, B, I), params["U"], params["W"], params.get("b", _nothing()), p]
+    flat = [inputs.given_xs.reshape(T, B, I), params["U"], params["W"], params.get("b", _nothing()), p]
     return [*flat, *_flat_state(inputs.state), _bits(inputs.masks, T, B), *resets]
 
 

@@ -25,12 +25,12 @@ def forward_residuals(call: Call, spec: Spec, inputs: Inputs) -> tuple[Outputs, 
 
     zs = projected(spec, inputs)
     state, (hs, cells) = lax.scan(one_step, inputs.state, (zs, inputs.masks), reverse=spec.reverse)
-    shapes = saved_shapes(call, inputs)
-    cs = jnp.zeros(shapes.cs, jnp.float32)
+    of_gates, of_cs = saved_shapes(call, inputs)
+    cs = jnp.zeros(of_cs, jnp.float32)
     if cells:
         (c,) = cells
-        cs = jnp.concatenate([c, jnp.zeros((*c.shape[:-1], shapes.cs[-1] - c.shape[-1]), c.dtype)], axis=-1)
-    return Outputs(state, hs), Saved(jnp.zeros(shapes.gates, jnp.float32), cs)
+        cs = jnp.concatenate([c, jnp.zeros((*c.shape[:-1], of_cs[-1] - c.shape[-1]), c.dtype)], axis=-1)
+    return Outputs(state, hs), Saved(jnp.zeros(of_gates, jnp.float32), cs)
 
 
 def backward(spec: Spec, inputs: Inputs, outputs: Outputs, saved: Saved, cotangents: Outputs) -> Inputs:

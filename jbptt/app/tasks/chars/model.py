@@ -7,7 +7,7 @@ and each chunk starts from the state in which the one before it ended.
 T time, B batch, K characters in the vocabulary, H units.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,9 @@ from jbptt.feedforward.layer import dense
 from jbptt.feedforward.losses import softmax_cross_entropy
 from jbptt.feedforward.perceptron import mlp_init
 from jbptt.networks.layers import stack, stack_init
+
+Tokens = Any
+"""An array of integers: NumPy's where it is made, JAX's where it is traced."""
 
 
 class Carry(NamedTuple):
@@ -44,8 +47,8 @@ class Carry(NamedTuple):
 class Chunk(NamedTuple):
     """One step's `inputs` and `targets` [T, B], the targets one character on; `first`, whether an epoch begins."""
 
-    inputs: np.ndarray
-    targets: np.ndarray
+    inputs: Tokens
+    targets: Tokens
     first: bool
 
 
@@ -78,7 +81,9 @@ def logits(settings: Settings, params: dict, states: tuple, characters: jax.Arra
     return states, dense(output, hs, vjp=settings.vjp)
 
 
-def loss(settings: Settings, params: dict, states: tuple, inputs: jax.Array, targets: jax.Array):
+def loss(
+    settings: Settings, params: dict, states: tuple, inputs: jax.Array, targets: jax.Array
+) -> tuple[jax.Array, tuple]:
     """(cross entropy in nats a character, states after)."""
     states, z = logits(settings, params, states, inputs)
     z = z.astype(jnp.promote_types(z.dtype, jnp.float32))  # a mean of losses is not for bfloat16
@@ -92,7 +97,7 @@ def train_step(settings: Settings, carry: Carry, chunk: Chunk) -> Carry:
     gradient = jax.value_and_grad(lambda params: loss(settings, params, states, *chunk[:2]), has_aux=True)
     (value, states), dparams = gradient(carry.params)
     updates, optimizer = optimizer_of(settings).update(dparams, carry.optimizer, carry.params)
-    params = optax.apply_updates(carry.params, updates)
+    params = cast(dict, optax.apply_updates(carry.params, updates))
     return Carry(params, optimizer, states, carry.losses.add(value))
 
 
@@ -103,7 +108,7 @@ def chunk_of(step: int, stream: np.ndarray, length: int) -> Chunk:
     return Chunk(stream[start : start + length], stream[start + 1 : start + length + 1], step % chunks == 0)
 
 
-def chunks_in(stream: np.ndarray, length: int) -> int:
+def chunks_in(stream: Tokens, length: int) -> int:
     """How many whole chunks an epoch has: each needs the character after its last as a target."""
     return (len(stream) - 1) // length
 

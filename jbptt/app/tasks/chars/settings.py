@@ -2,13 +2,13 @@
 
 from typing import Literal, NamedTuple
 
-from jbptt.cells.table import CELLS
+from jbptt.cells.table import CellName
 
 
 class Settings(NamedTuple):
     """What a run is made of; the command line's options of the same names say what each is."""
 
-    cell: Literal[tuple(CELLS)] = "lstm"
+    cell: CellName = "lstm"
     layers: int = 1
     hidden: int = 128
     length: int = 64

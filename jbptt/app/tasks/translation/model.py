@@ -4,7 +4,7 @@ S tokens of the source, T of the target, B batch, V tokens of the target's vocab
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -118,7 +118,7 @@ def train_step(settings: Settings, carry: Carry, batch: Batch) -> Carry:
     for attention, (params, optimizer) in carry.learners.items():
         values[attention], dparams = jax.value_and_grad(partial(loss, settings, attention))(params, batch)
         updates, optimizer = optimizer_of(settings).update(dparams, optimizer, params)
-        learners[attention] = Learner(optax.apply_updates(params, updates), optimizer)
+        learners[attention] = Learner(cast(dict, optax.apply_updates(params, updates)), optimizer)
     return Carry(learners, carry.losses.add(values[settings.attention]))
 
 

@@ -6,7 +6,7 @@ S tokens of the longest source, T of the longest target with its end, B batch.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,6 +49,10 @@ class Vocabulary(NamedTuple):
         return (" " if self.words else "").join(self.tokens[index - SPECIAL] for index in indices if index >= SPECIAL)
 
 
+Tokens = Any
+"""An array of integers: NumPy's where it is made, JAX's where it is traced."""
+
+
 class Batch(NamedTuple):
     """Pairs as arrays, int32; padding is `END`.
 
@@ -57,11 +61,11 @@ class Batch(NamedTuple):
     - `target_lengths` [B], the END counted.
     """
 
-    source: np.ndarray
-    source_lengths: np.ndarray
-    target: np.ndarray
-    following: np.ndarray
-    target_lengths: np.ndarray
+    source: Tokens
+    source_lengths: Tokens
+    target: Tokens
+    following: Tokens
+    target_lengths: Tokens
 
 
 class Encoding(NamedTuple):

@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple
 
-from jbptt.cells.table import CELLS
+from jbptt.cells.table import CellName
 
 
 class Settings(NamedTuple):
@@ -13,7 +13,7 @@ class Settings(NamedTuple):
     attention: Literal["bahdanau", "luong_dot", "luong_general", "luong_concat", "none"] = "bahdanau"
     baseline: bool = True
     encoder: Literal["bidirectional", "forward", "reversed"] = "bidirectional"
-    cell: Literal[tuple(CELLS)] = "gru"
+    cell: CellName = "gru"
     layers: int = 1
     hidden: int = 128
     batch: int = 64
