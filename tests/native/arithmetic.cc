@@ -71,7 +71,8 @@ void product(int rows, int width, int K, bool add) {
       }
       if (std::fabs(c[i * c_row + j] - sum) <= 1e-6 * size * (j < columns)) continue;
       ++failures;
-      std::printf("product of %d rows, %d vectors, K %d, add %d: entry %d, %d is %g, not %g\n", rows, width, K, add, i, j,
+      std::printf("product of %d rows, %d vectors, K %d, add %d: entry %d, %d is %g, not %g\n", rows, width, K, add,
+                  i, j,
                   c[i * c_row + j], sum);
       return;
     }

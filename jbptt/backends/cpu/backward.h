@@ -121,7 +121,8 @@ struct Backward<Cell>::Slice {
     return wanted ? scratch.take_zeros(static_cast<size_t>(rows) * Hp) : nullptr;
   }
 
-  [[gnu::always_inline]] void copy_rows(const float* from, size_t from_row, int from0, float* to, size_t to_row, int to0) const {
+  [[gnu::always_inline]] void copy_rows(const float* from, size_t from_row, int from0, float* to, size_t to_row,
+                                        int to0) const {
     for (int r = 0; r < rows; ++r) std::copy_n(from + (from0 + r) * from_row, p.H, to + (to0 + r) * to_row);
   }
 

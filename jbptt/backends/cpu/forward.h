@@ -128,7 +128,8 @@ struct Forward<Cell>::Slice {
   }
 
   // The pointwise part of one vector of units, for some rows of a step.
-  [[gnu::always_inline]] void step_units(int t, int r0, int r1, int u, const float* zx_of_step, const float* hW_sums, int width) {
+  [[gnu::always_inline]] void step_units(int t, int r0, int r1, int u, const float* zx_of_step, const float* hW_sums,
+                                         int width) {
     const int lanes = all.lanes_of(u), vectors = all.vectors;
     Before before{};
     load_extra<Cell::kExtra>(all, p.p, u, before.extra);
