@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
+
+from jbptt._jax import types
 
 DTYPES = tuple(map(jnp.dtype, (jnp.float32, jnp.float64, jnp.bfloat16)))
 """The dtypes of everything that is differentiated. (float16's sums over T·B overflow.)"""
@@ -65,7 +66,7 @@ def shape(name: str, array: Any, symbols: str, expected: tuple[int, ...]) -> Non
 
 def within(name: str, integers: jax.Array, largest: int, says: str) -> None:
     """Raises ValueError unless all of them that are known, and not traced, are in 0..largest; `says` words that."""
-    if isinstance(integers, Tracer) or not integers.size:
+    if types.is_traced(integers) or not integers.size:
         return
     known = np.asarray(integers)  # NumPy: a constant inside jit is known, but what jnp computes of it there is not
     least, most = known.min(), known.max()

@@ -85,7 +85,12 @@ def is_symbolic(tree: Any) -> bool:
     return not all(isinstance(size, int) for leaf in jax.tree.leaves(tree) for size in leaf.shape)
 
 
+def is_traced(value: Any) -> bool:
+    """Whether it stands for an array that is not there yet."""
+    return isinstance(value, Tracer)
+
+
 def platforms(tree: Any) -> set[str]:
     """Those that the arrays are on, as far as they are there already."""
-    there = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer)]
+    there = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array) and not is_traced(leaf)]
     return {device.platform for array in there for device in array.devices()}

@@ -10,9 +10,8 @@ from enum import IntEnum
 from typing import Any
 
 import jax.numpy as jnp
-from jax.core import Tracer
 
-from jbptt._jax import programs
+from jbptt._jax import programs, types
 from jbptt.deferred.product import Product, product_of
 
 
@@ -128,7 +127,7 @@ def _same_in_step(variables, of_step):
 
 def _may_be_perturbed(operand):
     """Of an array that is no tracer nobody can ask a gradient."""
-    return not isinstance(operand, programs.Constant) or isinstance(operand.value, Tracer)
+    return not isinstance(operand, programs.Constant) or types.is_traced(operand.value)
 
 
 def _product(line, roles):

@@ -19,7 +19,6 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from jbptt import checks
 from jbptt._jax import types
@@ -209,7 +208,7 @@ def _like_outputs(targets, outputs, outputs_name):
 
 
 def _check_classes(classes, weights, number):
-    if isinstance(classes, Tracer) or isinstance(weights, Tracer):
+    if types.is_traced(classes) or types.is_traced(weights):
         return  # under jit, a class out of range makes the loss NaN
     # NumPy: a constant inside jit is known, but what jnp computes of it there is not.
     classes = np.asarray(classes)
