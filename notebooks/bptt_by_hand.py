@@ -245,7 +245,7 @@ check_twins("jbptt.mlp", partial(jbptt.mlp, activation=f), params, x)
 # %%
 show(lecture._single_input, "state, first")
 show(plain.plain, "def one_step", "return Outputs")
-show(lecture.siso, "state, _, _ =")
+show(lecture.siso, "last, _, _ =")
 
 # %% [markdown]
 # **The derivation.** Unrolled, this is a multilayer perceptron, time for layers, whose layers share one matrix $W$. So
@@ -282,7 +282,7 @@ show(scan.backward)
 
 # %%
 show(elman.rnn_pair, "def pointwise(", "return RNNState(activation(z))")
-show(elman.rnn_pair, "def pointwise_vjp(", "return RNNState(None)")
+show(elman.rnn_pair, "def pointwise_vjp(", "return RNNState(NO_COTANGENT)")
 show(jbptt.rnn.rule.prepare_backward)
 show(jbptt.rnn.rule.step_vjp)
 show(jbptt.rnn.rule.weight_vjp)
@@ -439,7 +439,7 @@ show(plain.plain, "zs =", "zs =")
 show(scan.backward, "of_inputs, dxs")
 show(jbptt.rnn.rule.project)
 show(jbptt.rnn.rule.project_vjp)
-show(lecture.miso, "state, _ =")
+show(lecture.miso, "last, _ =")
 show(lecture.mimo, "state, hs =")
 
 # %%
@@ -538,7 +538,7 @@ show(lstm_pair.lstm_pair, "def pointwise(", "return LSTMGatesState(h, c, i, f, o
 # of the cell is pointwise:
 
 # %%
-show(lstm_pair.lstm_pair, "def pointwise_vjp(", "return LSTMState(None, dc)")
+show(lstm_pair.lstm_pair, "def pointwise_vjp(", "return LSTMState(NO_COTANGENT, dc)")
 
 # %% [markdown]
 # $W^{\mathsf T} \delta$ and the three sums are those of every cell: `step_vjp` and `weight_vjp` of section 3, and the
