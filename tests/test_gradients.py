@@ -21,6 +21,7 @@ from helpers import (
     floats,
     quick_jit,
     twins,
+    user_jit,
 )
 
 import jbptt
@@ -40,9 +41,15 @@ BATCHED = ["rnn", "clockwork", "lstm", "lstm_depth_gated", "slstm", "gru", "siso
 
 @every_row
 def test_float64(row):
-    """Compiled as a user's program is, with every optimisation."""
+    assert_gradients_match(*twins(row))
+
+
+@pytest.mark.parametrize("row", ROWS_OF_EVERY_KIND, ids=lambda row: row.name)
+def test_float64_with_every_optimisation(row):
+    """Compiled as a user's program is. All cotangents at once: the test above has them one by one."""
     manual, auto, args = twins(row)
-    assert_gradients_match(manual, auto, args, jit=jax.jit)
+    patterns = {"all outputs": cotangent_patterns(auto, args)["all outputs"]}
+    assert_gradients_match(manual, auto, args, patterns=patterns, jit=user_jit)
 
 
 @pytest.mark.parametrize("row", ROWS_OF_EVERY_KIND, ids=lambda row: row.name)

@@ -228,6 +228,7 @@ def compiled_and_run(flags, sources, program):
     return subprocess.run([program], capture_output=True, text=True)
 
 
+@pytest.mark.full
 @needs_compiler
 def test_sanitizers_find_nothing(tmp_path):
     """Address's and UndefinedBehavior's, watching the kernels over odd sizes, alone and with helpers."""
@@ -238,6 +239,7 @@ def test_sanitizers_find_nothing(tmp_path):
 
 
 @needs_compiler
+@pytest.mark.full
 @pytest.mark.parametrize(("lanes", "panel"), [(4, 2), (4, 4), (8, 2), (16, 4)])
 def test_functions_of_vectors_and_every_tile_of_a_product(lanes, panel, tmp_path):
     """By any machine's instructions: the compiler makes wide vectors of narrow ones."""

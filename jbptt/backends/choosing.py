@@ -23,19 +23,17 @@ def choose(spec: Spec, inputs: Inputs, wanted: str | Backend | None) -> Backend:
 
     Raises ValueError for an unknown name, and for a backend that cannot run this: with the reason of every one.
     """
-    if isinstance(wanted, Backend):
-        return wanted
     by_name = {backend.name: backend for backend in BACKENDS}
     names = [*by_name, *OTHER_NAMES]
-    if wanted is not None and (not isinstance(wanted, str) or wanted not in names):
+    if not isinstance(wanted, Backend | None) and (not isinstance(wanted, str) or wanted not in names):
         raise ValueError(f"backend must be one of {names}, a jbptt.Backend or None, got {wanted!r}")
     if inputs.xs is None or inputs.xs.size == 0 or inputs.state.h.size == 0:
         return SCAN  # nothing to run, or nothing that the others know
     if wanted is None:
         return next(b for b in BACKENDS if b.unsupported(spec, inputs) is None and b.preferred(spec, inputs))
-    backend = by_name[OTHER_NAMES.get(wanted, wanted)]
+    backend = wanted if isinstance(wanted, Backend) else by_name[OTHER_NAMES.get(wanted, wanted)]
     if backend.unsupported(spec, inputs) is None:
         return backend
-    reasons = {b.name: b.unsupported(spec, inputs) for b in BACKENDS}
+    reasons = {b.name: b.unsupported(spec, inputs) for b in (backend, *BACKENDS)}
     told = "; ".join(f"{name}: {reason or 'it can'}" for name, reason in reasons.items())
-    raise ValueError(f"backend={wanted!r} cannot run this. {told}")
+    raise ValueError(f"backend={backend.name if isinstance(wanted, Backend) else wanted!r} cannot run this. {told}")
