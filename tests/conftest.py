@@ -1,18 +1,14 @@
 """How strictly every test runs: float64 at hand, no silent promotion of dtype or rank, warnings are errors.
 
-Two tiers: `pytest` runs every kind of thing once, `pytest --full` everything. Of a test over rows the fast tier has
-FAST_ROWS, or the first row where it has none of these.
+Two tiers: `pytest` runs every kind of thing once, `pytest --full` everything.
 """
 
 import hypothesis
 import jax
-import pytest
-from helpers import FAST_ROWS, ROWS_BY_NAME
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_disable_most_optimizations", True)  # compiling is nearly all that the suite costs
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

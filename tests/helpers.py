@@ -1,9 +1,7 @@
 """What every gradient test shares: the sizes, the tolerances, and one way to compare two gradients."""
 
-from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import FunctionType
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -52,80 +50,15 @@ CELL_ROWS = [ROWS_BY_NAME[name] for name in CELLS]
 quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 """Compiling is nearly all that the suite costs. Where the mathematics is the question, code need not be fast."""
 
-user_jit = partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
-)
-"""As a user's program is compiled, with every optimisation, which conftest.py has switched off."""
-
-FAST_ROWS = {
-    "mse",
-    "softmax_cross_entropy",
-    "mlp",
-    "lstm",
-    "clockwork",
-    "gru",
-    "reverse_lengths_resets_truncate",
-    "checkpoint_lengths_resets",
-    "bahdanau",
-    "scan",
-    "mimo",
-}
-"""What the fast tier has of a test over rows: a loss of each form, layers, cells of two states and of integers, options
-together, attention, `jbptt.scan`, a network."""
-
 
 def full(values, but=()):
     """Parameters of the full tier; those in `but` are in the fast tier too."""
     return [value if value in but else pytest.param(value, marks=pytest.mark.full) for value in values]
 
 
-def _generator(key):
-    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
-
-
-def _normal(key, shape=(), dtype=float, **_):
-    return jnp.asarray(_generator(key).standard_normal(shape), dtype)
-
-
-def _uniform(key, shape=(), dtype=float, minval=0.0, maxval=1.0, **_):
-    return jnp.asarray(_generator(key).uniform(minval, maxval, shape), dtype)
-
-
-def _randint(key, shape, minval, maxval, dtype=int, **_):
-    return jnp.asarray(_generator(key).integers(minval, maxval, shape), dtype)
-
-
-def _bernoulli(key, p=0.5, shape=(), **_):
-    return jnp.asarray(_generator(key).random(shape) < p)
-
-
-def _orthogonal(key, n, shape=(), dtype=float, **_):
-    return jnp.asarray(np.linalg.qr(_generator(key).standard_normal((*shape, n, n)))[0], dtype)
-
-
-DRAWS = {
-    "normal": _normal,
-    "uniform": _uniform,
-    "randint": _randint,
-    "bernoulli": _bernoulli,
-    "orthogonal": _orthogonal,
-}
-
-
-@contextmanager
-def drawn_by_numpy():
-    """`jax.random`, also as initialisers call it, draws by NumPy: JAX would compile programs for every shape, which
-    took longer than all that is done with what is drawn."""
-    with ExitStack() as stack:
-        for module in ("jax.random", "jax._src.random"):
-            stack.enter_context(mock.patch.multiple(module, **DRAWS))
-        yield
-
-
 def twins(row, sizes=SIZES, dtype=jnp.float64, seed=0):
     """(manual, auto, args) of a row of `jbptt.comparison.rows`."""
-    with drawn_by_numpy():
-        fn, args = row.build(jax.random.key(seed), sizes, dtype)
+    fn, args = row.build(jax.random.key(seed), sizes, dtype)
     return partial(fn, vjp="manual"), partial(fn, vjp="auto"), args
 
 
