@@ -116,7 +116,7 @@ def parts_of(size: Sizes) -> list[Part]:
         Part(
             "reverse scan",
             back,
-            (inputs, outputs, saved, dstate, dhs),
+            (inputs, outputs, steps, dstate, dhs),
             2 * rows * gate * H,
             FLOAT * (saved + rows * (H + gate)),
         ),
