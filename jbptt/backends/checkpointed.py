@@ -28,7 +28,7 @@ def checkpointed(inner: Backend, k: int) -> Backend:
     def reference(spec, inputs):
         @jax.checkpoint
         def segment(state, part):
-            return inner.reference(spec, _segment(inputs, state, part))
+            return tuple(inner.reference(spec, _segment(inputs, state, part)))  # JAX 0.12's scan takes a plain pair
 
         state, hs = lax.scan(segment, inputs.state, _segments((inputs.xs, inputs.masks), k), reverse=spec.reverse)
         return Outputs(state, _whole(hs))
