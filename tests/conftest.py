@@ -79,7 +79,8 @@ def is_fast(item):
     names = FAST.get(_file_of(item.path, item.config))
     if names is None or not hasattr(item, "callspec"):
         return True
-    return any(name in item.callspec.id.split("-") for name in names)
+    ids = item.callspec.id.split("-")  # where pytest writes Greek letters as escapes
+    return any(name.encode("unicode_escape").decode() in ids for name in names)
 
 
 def pytest_collection_modifyitems(config, items):

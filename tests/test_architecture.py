@@ -147,3 +147,25 @@ def test_the_list_of_attributes_is_whole():
                     if node.value.id == module.rpartition(".")[2]:
                         used.add((module, node.attr))
     assert used <= {(module, name) for module, names in ATTRIBUTES.items() for name in names}
+
+
+TESTS = Path(__file__).parent
+TEST_MODULES = sorted(TESTS.rglob("test_*.py"))
+
+
+def of_other_tests(source):
+    """The test modules that a file imports."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    named = [getattr(node, "module", None) or "" for node in nodes] + [a.name for node in nodes for a in node.names]
+    return sorted({path.stem for path in TEST_MODULES} & {part for name in named for part in name.split(".")})
+
+
+def test_no_test_imports_another():
+    """What tests share is in modules without tests."""
+    found = {str(path.relative_to(TESTS)): of_other_tests(path.read_text()) for path in TESTS.rglob("*.py")}
+    assert not {path: names for path, names in found.items() if names}
+
+
+def test_a_test_that_did_would_be_seen():
+    for line in ("from test_gradients import hand_derived", "import test_time", "from . import test_time"):
+        assert of_other_tests(line)
