@@ -80,9 +80,10 @@ class HandDerived:
         self._number_static = static
         self._keeps_out = keeps_out
         self._narrowed = narrowed or (lambda *static_and_perturbed: static_and_perturbed[:-1])
-        compiled = partial(jax.jit, static_argnums=tuple(range(static)), inline=True)
-        self._plain, self._forward_residuals = compiled(primal), compiled(forward_residuals)
-        self._forward = self._plain if forward is None else compiled(forward)
+        compiled = partial(jax.jit, static_argnums=tuple(range(static)))
+        self._plain = compiled(primal)  # not inlined: of a whole call JAX's derivative, too, is compiled once
+        self._forward_residuals = compiled(forward_residuals, inline=True)
+        self._forward = compiled(primal if forward is None else forward, inline=True)
         self._tangents_of = jax.jit(self._tangents, static_argnums=0, inline=True)
         self._cotangents_of = jax.jit(self._cotangents, static_argnums=0, inline=True)
 

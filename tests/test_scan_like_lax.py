@@ -22,7 +22,7 @@ from jax._src.test_util import count_jit_and_pmap_lowerings
 from programs import equations, reverse_carries
 
 import jbptt
-from jbptt import _jax
+from jbptt._jax.programs import inlined, only_scan
 from jbptt.deferred.body import Body
 
 T, B, I, H = 4, 2, 6, 8
@@ -271,7 +271,7 @@ def test_a_second_call_compiles_nothing():
 
 def body_of(step, h=H0, **options):
     traced = jax.make_jaxpr(lambda: lax.scan(step, h, None, T, **options))()
-    return Body(_jax.only_scan(_jax.inlined(traced)))
+    return Body(only_scan(inlined(traced)))
 
 
 def test_what_is_made_of_a_body_is_found_again():
