@@ -58,7 +58,7 @@ def full(values, but=()):
 
 def twins(row, sizes=SIZES, dtype=jnp.float64, seed=0):
     """(manual, auto, args) of a row of `jbptt.comparison.rows`."""
-    fn, args = row.build(jax.random.key(seed), sizes, dtype)
+    fn, args = row.build(seed, sizes, dtype)
     return partial(fn, vjp="manual"), partial(fn, vjp="auto"), args
 
 

@@ -11,7 +11,7 @@ import jbptt
 from jbptt import LSTM_VARIANTS
 from jbptt.cells.pieces import blocks, join
 from jbptt.cells.table import CELLS
-from jbptt.comparison.rows import cell_arguments
+from jbptt.comparison.rows import Draws
 
 I, H = SIZES.I, SIZES.H
 KEY = jax.random.key(0)
@@ -156,7 +156,7 @@ OTHER_OPTIONS = {
 @pytest.mark.parametrize("name", OTHER_OPTIONS)
 def test_options_that_no_row_has(name):
     cell = OTHER_OPTIONS[name]
-    args = cell_arguments(cell, KEY, SIZES, jnp.float64)
+    args = Draws(0, jnp.float64).of_cell(cell, SIZES)
     manual, auto = (lambda *args, vjp=vjp: jbptt.unroll(cell, *args, vjp=vjp) for vjp in ("manual", "auto"))
     assert_gradients_match(manual, auto, args)
 
@@ -181,7 +181,7 @@ def test_parameter_counts_are_those_of_the_odyssey():
 
 
 def test_clockwork_modules_rest_between_their_ticks():
-    params, xs, _ = cell_arguments(jbptt.clockwork, KEY, SIZES._replace(T=17), jnp.float64)
+    params, xs, _ = Draws(0, jnp.float64).of_cell(jbptt.clockwork, SIZES._replace(T=17))
     _, hs = jbptt.unroll(jbptt.clockwork, params, xs)
     for module, period in zip(blocks(hs, 4), (1, 2, 4, 8), strict=True):
         moves = np.any(module[1:] != module[:-1], axis=(1, 2))
@@ -189,7 +189,7 @@ def test_clockwork_modules_rest_between_their_ticks():
 
 
 def test_clockwork_weights_from_faster_to_slower_units_are_never_used():
-    params, xs, _ = cell_arguments(jbptt.clockwork, KEY, SIZES, jnp.float64)
+    params, xs, _ = Draws(0, jnp.float64).of_cell(jbptt.clockwork, SIZES)
     from_faster = jnp.kron(jnp.triu(jnp.ones((4, 4)), 1), jnp.ones((2, 2))) > 0  # four modules of two units
     changed = params | {"W": jnp.where(from_faster, 1e3, params["W"])}
     assert_close(*[jbptt.unroll(jbptt.clockwork, p, xs) for p in (changed, params)], tolerance=0)

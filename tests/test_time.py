@@ -24,7 +24,7 @@ from hypothesis import given, settings
 
 import jbptt
 from jbptt.cells.table import CELLS
-from jbptt.comparison.rows import Sizes, cell_arguments, random_state
+from jbptt.comparison.rows import Draws, Sizes
 
 OF_TIME = ["rnn", "gru", "clockwork", "lstm_projected"]
 KEY = jax.random.key(3)
@@ -32,7 +32,7 @@ KEY = jax.random.key(3)
 
 def arguments(name):
     _, _, args = twins(ROWS_BY_NAME[name])
-    return args, random_state(KEY, args[2])
+    return args, Draws(3, jnp.float64).state(lambda: args[2])
 
 
 OPTIONS = {
@@ -199,7 +199,7 @@ def runs(draw):
 @settings(max_examples=6)
 def test_any_options_together(run):
     name, sizes, dtype, options = run
-    args = cell_arguments(CELLS[name], KEY, sizes, jnp.dtype(dtype))
+    args = Draws(3, jnp.dtype(dtype)).of_cell(CELLS[name], sizes)
     manual, auto = (partial(jbptt.unroll, CELLS[name], **options, vjp=vjp) for vjp in ("manual", "auto"))
     assert_gradients_match(manual, auto, args, tolerance=TOLERANCE[dtype])
     if "key" in options or dtype != "float64":
@@ -223,7 +223,7 @@ def test_padding_that_the_activation_has_no_slope_at():
     """h is put out as 0 past the end, where this f′ is infinite: it is not to meet the 0 that comes back."""
     root = jbptt.Activation("root", lambda z: jnp.sqrt(jnp.abs(z)), lambda a: 1 / (2 * a))
     cell = jbptt.rnn_cell(root)
-    params, xs, _ = cell_arguments(cell, KEY, SIZES, jnp.float64)
+    params, xs, _ = Draws(3, jnp.float64).of_cell(cell, SIZES)
     params = jax.tree.map(jnp.abs, params)
     gradients = jax.grad(lambda p, xs: jnp.sum(jbptt.unroll(cell, p, xs, lengths=LENGTHS)[1]), (0, 1))(params, abs(xs))
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradients))

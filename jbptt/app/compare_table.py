@@ -33,7 +33,7 @@ def measure(rows: list[Row], sizes: Sizes, dtype: str, rounds: int) -> Iterator[
         raise UserError(f"--sizes {T},{B},{I},{H} need more than this machine's {memory / 2**30:.0f} GiB of memory")
     for row in rows:
         try:
-            function, args = row.build(jax.random.key(0), sizes, jnp.dtype(dtype))
+            function, args = row.build(0, sizes, jnp.dtype(dtype))
         except ValueError as error:
             raise UserError(f"--sizes {','.join(map(str, sizes[:4]))}: {row.name}: {error}") from None
         manual = partial(function, vjp="manual")

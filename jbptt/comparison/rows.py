@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jbptt.cells.bahdanau import bahdanau_cell
 from jbptt.cells.elman import rnn
@@ -39,65 +40,84 @@ class Row(NamedTuple):
     """Something with two backward passes.
 
     - `name`: what tables and the command line call it.
-    - `build(key, sizes, dtype) -> (function, args)`: it, as `function(*args, vjp=...)`, and random arguments, by
+    - `build(seed, sizes, dtype) -> (function, args)`: it, as `function(*args, vjp=...)`, and random arguments, by
       all of which it is differentiated.
     - `backends`: whether the function takes `unroll`'s `backend` too.
     """
 
     name: str
-    build: Callable[[jax.Array, Sizes, Any], tuple[Callable, tuple]]
+    build: Callable[[int, Sizes, Any], tuple[Callable, tuple]]
     backends: bool = False
 
 
-def randomised(key: jax.Array, params: Any, scale: float = 0.5) -> Any:
-    """`params` with noise on every entry, biases too: what is zero or orthogonal at the start hides bugs."""
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(key, len(leaves))
-    noisy = [
-        leaf + (scale * jax.random.normal(k, leaf.shape, jnp.float32) / max(1, leaf.shape[0]) ** 0.5).astype(leaf.dtype)
-        for k, leaf in zip(keys, leaves, strict=True)
-    ]
-    return jax.tree.unflatten(structure, noisy)
+class Draws:
+    """Random arguments of a dtype, by NumPy: nothing is compiled to have them.
 
+    - `seed`: equal ones draw alike.
+    """
 
-def random_state(key: jax.Array, state: Any) -> Any:
-    """A state of random entries above 0, as a normaliser needs them, integers from 0 to 9, in the place of `state`."""
+    def __init__(self, seed: int, dtype: Any):
+        self._generator = np.random.default_rng(seed)
+        self.dtype = dtype
 
-    def draw(key, leaf):
-        if jnp.issubdtype(leaf.dtype, jnp.integer):
-            return jax.random.randint(key, leaf.shape, 0, 10, leaf.dtype)
-        return jax.random.uniform(key, leaf.shape, jnp.float32, 0.2, 1.2).astype(leaf.dtype)
+    def normal(self, *shape: int, scale: float = 1) -> jax.Array:
+        return jnp.asarray(self._generator.normal(0, scale, shape), self.dtype)
 
-    leaves, structure = jax.tree.flatten(state)
-    keys = jax.random.split(key, len(leaves))
-    return jax.tree.unflatten(structure, [draw(k, leaf) for k, leaf in zip(keys, leaves, strict=True)])
+    def uniform(self, *shape: int, absent: float = 0) -> jax.Array:
+        """From 0 to 1, and 0 that often."""
+        values, there = self._generator.random((2, *shape))
+        return jnp.asarray(values * (there >= absent), self.dtype)
 
+    def integers(self, low: int, high: int, *shape: int) -> jax.Array:
+        """From `low` to `high` − 1."""
+        return jnp.asarray(self._generator.integers(low, high, shape), jnp.int32)
 
-def cell_arguments(cell: Cell, key: jax.Array, sizes: Sizes, dtype) -> tuple:
-    """(params, xs [T, B, I], state) for `unroll`, all random."""
-    keys = jax.random.split(key, 4)
-    params = randomised(keys[0], cell.init(keys[1], sizes.I, sizes.H, dtype))
-    state = random_state(keys[2], cell.initial_state(params, (sizes.B,)))
-    return params, jax.random.normal(keys[3], (sizes.T, sizes.B, sizes.I), dtype), state
+    def yes(self, probability: float, *shape: int) -> jax.Array:
+        """True that often."""
+        return jnp.asarray(self._generator.random(shape) < probability)
+
+    def params(self, init: Callable, *args: Any) -> Any:
+        """What `init(key, *args, dtype=)` makes, but every entry random, of about 1/√fan-in, biases too: zeros and
+        orthogonal matrices hide bugs."""
+        types = jax.eval_shape(lambda key: init(key, *args, dtype=self.dtype), jax.random.key(0))
+        return jax.tree.map(lambda leaf: self.normal(*leaf.shape, scale=max(1, leaf.shape[0]) ** -0.5), types)
+
+    def state(self, initial_state: Callable, *args: Any) -> Any:
+        """What `initial_state(*args)` is like, but of entries above 0, as a normaliser needs them, or from 0 to 9 where
+        they are integers."""
+
+        def draw(leaf):
+            if jnp.issubdtype(leaf.dtype, jnp.integer):
+                return self.integers(0, 10, *leaf.shape).astype(leaf.dtype)
+            return jnp.asarray(self._generator.uniform(0.2, 1.2, leaf.shape), leaf.dtype)
+
+        return jax.tree.map(draw, jax.eval_shape(initial_state, *args))
+
+    def of_cell(self, cell: Cell, sizes: Sizes, batch_shape: tuple[int, ...] | None = None) -> tuple:
+        """(params, xs [T, B, I], state) for `unroll`; a `batch_shape` takes the place of B."""
+        batch_shape = (sizes.B,) if batch_shape is None else batch_shape
+        params = self.params(cell.init, sizes.I, sizes.H)
+        state = self.state(lambda params: cell.initial_state(params, batch_shape), params)
+        return params, self.normal(sizes.T, *batch_shape, sizes.I), state
 
 
 def _cell_row(name, cell):
-    return Row(name, lambda key, sizes, dtype: (partial(unroll, cell), cell_arguments(cell, key, sizes, dtype)), True)
+    return Row(name, lambda seed, sizes, dtype: (partial(unroll, cell), Draws(seed, dtype).of_cell(cell, sizes)), True)
 
 
 def _time_row(name, cell, *, lengths=False, resets=False, drawn=False, **options):
     """A cell with options of `unroll`; lengths from 0 to T, resets at random, and a key, where they are asked for."""
 
-    def build(key, sizes, dtype):
-        keys = jax.random.split(key, 4)
-        params, xs, state = cell_arguments(cell, keys[0], sizes, dtype)
+    def build(seed, sizes, dtype):
+        draws = Draws(seed, dtype)
+        params, xs, state = draws.of_cell(cell, sizes)
         marks = {}
         if lengths:
-            marks["lengths"] = jax.random.randint(keys[1], (sizes.B,), 0, sizes.T + 1)
+            marks["lengths"] = draws.integers(0, sizes.T + 1, sizes.B)
         if resets:
-            marks["resets"] = jax.random.bernoulli(keys[2], 0.4, (sizes.T, sizes.B))
-            marks["reset_state"] = random_state(keys[3], state)
-        key = keys[0] if drawn else None
+            marks["resets"] = draws.yes(0.4, sizes.T, sizes.B)
+            marks["reset_state"] = draws.state(lambda: state)
+        key = jax.random.key(seed) if drawn else None
 
         def function(params, xs, state, marks, vjp, backend=None):
             return unroll(cell, params, xs, state, **marks, **options, key=key, vjp=vjp, backend=backend)
@@ -110,12 +130,11 @@ def _time_row(name, cell, *, lengths=False, resets=False, drawn=False, **options
 def _attention_row(name, cell):
     """A decoder, with a memory of T + 1 positions, lengths of it from 1."""
 
-    def build(key, sizes, dtype):
-        keys = jax.random.split(key, 3)
+    def build(seed, sizes, dtype):
+        draws = Draws(seed, dtype)
         S = sizes.T + 1
-        params, xs, state = cell_arguments(cell, keys[0], sizes, dtype)
-        memory = jax.random.normal(keys[1], (S, sizes.B, sizes.H), dtype)
-        lengths = jax.random.randint(keys[2], (sizes.B,), 1, S + 1)
+        params, xs, state = draws.of_cell(cell, sizes)
+        memory, lengths = draws.normal(S, sizes.B, sizes.H), draws.integers(1, S + 1, sizes.B)
 
         def function(params, memory, xs, state, vjp):
             return unroll(cell, with_memory(params, memory, lengths, vjp=vjp), xs, state, vjp=vjp)
@@ -125,10 +144,9 @@ def _attention_row(name, cell):
     return Row(name, build)
 
 
-def _scan_row(key, sizes, dtype):
+def _scan_row(seed, sizes, dtype):
     """A plain RNN as a user of `lax.scan` writes it, with a weight that is worth deferring at any size."""
-    params, xs, state = cell_arguments(rnn, key, sizes._replace(B=1), dtype)
-    xs, state = xs[:, 0], jax.tree.map(lambda leaf: leaf[0], state)
+    params, xs, state = Draws(seed, dtype).of_cell(rnn, sizes, batch_shape=())
 
     def function(params, xs, state, vjp):
         def body(h, x):
@@ -141,45 +159,41 @@ def _scan_row(key, sizes, dtype):
 
 
 def _network_row(network, *, one_input):
-    def build(key, sizes, dtype):
-        keys = jax.random.split(key, 2)
-        params, xs, state = cell_arguments(rnn, keys[0], sizes, dtype)
-        network_params = network_init(keys[1], rnn, sizes.I, sizes.H, sizes.O, dtype=dtype) | {"cell": params}
+    def build(seed, sizes, dtype):
+        draws = Draws(seed, dtype)
+        _, xs, state = draws.of_cell(rnn, sizes)
+        params = draws.params(network_init, rnn, sizes.I, sizes.H, sizes.O)
         if one_input:
-            xs, network_of = xs[0], lambda params, x, state, vjp: network(rnn, params, x, sizes.T, state, vjp=vjp)
-        else:
-            network_of = partial(network, rnn)
-        return network_of, (network_params, xs, state)
+
+            def network_of(params, x, state, vjp):
+                return network(rnn, params, x, sizes.T, state, vjp=vjp)
+
+            return network_of, (params, draws.normal(sizes.B, sizes.I), state)
+        return partial(network, rnn), (params, xs, state)
 
     return Row(network.__name__, build)
 
 
-def _mlp_row(key, sizes, dtype):
-    keys = jax.random.split(key, 3)
-    params = randomised(keys[0], mlp_init(keys[1], [sizes.I, sizes.H, sizes.H, sizes.O], dtype=dtype))
-    return partial(mlp, activation=sigmoid), (params, jax.random.normal(keys[2], (sizes.T, sizes.B, sizes.I), dtype))
+def _mlp_row(seed, sizes, dtype):
+    draws = Draws(seed, dtype)
+    params = draws.params(mlp_init, [sizes.I, sizes.H, sizes.H, sizes.O])
+    return partial(mlp, activation=sigmoid), (params, draws.normal(sizes.T, sizes.B, sizes.I))
 
 
-def _dense_row(key, sizes, dtype):
-    keys = jax.random.split(key, 3)
-    (params,) = randomised(keys[0], mlp_init(keys[1], [sizes.I, sizes.H], dtype=dtype))
-    return dense, (params, jax.random.normal(keys[2], (sizes.T, sizes.B, sizes.I), dtype))
+def _dense_row(seed, sizes, dtype):
+    draws = Draws(seed, dtype)
+    (params,) = draws.params(mlp_init, [sizes.I, sizes.H])
+    return dense, (params, draws.normal(sizes.T, sizes.B, sizes.I))
 
 
 def _loss_row(name, loss, *, classes=False, axes):
     """`axes`: 0, a weight for every element; 1, a weight for every row of O elements."""
 
-    def build(key, sizes, dtype):
-        keys = jax.random.split(key, 4)
-        outputs = jax.random.normal(keys[0], (sizes.T, sizes.B, sizes.O), dtype)
-        targets = (
-            jax.random.randint(keys[1], outputs.shape[:-1], 0, sizes.O)
-            if classes
-            else jax.random.uniform(keys[1], outputs.shape, dtype)
-        )
-        weights = jax.random.uniform(keys[2], outputs.shape[: outputs.ndim - axes], dtype)
-        masked = weights * jax.random.bernoulli(keys[3], 0.7, weights.shape).astype(dtype)
-        return loss, (outputs, targets, masked)
+    def build(seed, sizes, dtype):
+        draws, shape = Draws(seed, dtype), (sizes.T, sizes.B, sizes.O)
+        targets = draws.integers(0, sizes.O, *shape[:-1]) if classes else draws.uniform(*shape)
+        weights = shape[: len(shape) - axes]
+        return loss, (draws.normal(*shape), targets, draws.uniform(*weights, absent=0.3))
 
     return Row(name, build)
 
