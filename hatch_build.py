@@ -11,7 +11,7 @@ import subprocess
 import sysconfig
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,7 +29,7 @@ class Kernels(BuildHookInterface):
                 shutil.rmtree(built, ignore_errors=True)
                 built.mkdir()
                 build(built)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, metadata.PackageNotFoundError) as error:
             words = " ".join(str(error).split())
             (built / "failed.txt").write_text(f"it was not built: {words[:500]}")
             self.app.display_warning(f"jbptt without its C++ kernels: {words}")
@@ -39,29 +39,40 @@ class Kernels(BuildHookInterface):
 
 
 def is_fresh(folder: Path) -> bool:
-    """Whether the libraries are there, of these sources: then they need not be built again."""
-    digest = folder / "digest.txt"
-    return digest.exists() and digest.read_text() == SOURCES.sources_digest()
+    """Whether the libraries are there, made of the same: then they need not be built again."""
+    told = folder / "made_of.txt"
+    libraries = [folder / f"{name}.so" for name in instruction_sets()]
+    return told.exists() and told.read_text() == made_of() and all(library.exists() for library in libraries)
+
+
+def made_of() -> str:
+    """All that the libraries depend on: the sources, JAX's headers, the compiler and the machine."""
+    parts = [SOURCES.sources_digest(), metadata.version("jaxlib"), *compiler(), platform.machine()]
+    return "\n".join(parts) + "\n"
+
+
+def compiler() -> list[str]:
+    return shlex.split(os.environ.get("CXX", "")) or [shutil.which("c++") or shutil.which("g++") or "clang++"]
+
+
+def instruction_sets() -> dict[str, tuple[str, ...]]:
+    """Of this machine's architecture, and their flags."""
+    return SOURCES.X86 if platform.machine().lower() in ("x86_64", "amd64") else SOURCES.ARM
 
 
 def build(folder: Path) -> None:
-    """Compiles the libraries into `folder`, and writes their digest last. Raises OSError or RuntimeError where that
-    fails."""
-    compiler = shlex.split(os.environ.get("CXX", "")) or [shutil.which("c++") or shutil.which("g++") or "clang++"]
-    jaxlib = find_spec("jaxlib")
-    if jaxlib is None:
-        raise RuntimeError("there is no jaxlib whose headers it could be built with")
-    headers = Path(jaxlib.origin).parent / "include"
-    sets = SOURCES.X86 if platform.machine().lower() in ("x86_64", "amd64") else SOURCES.ARM
+    """Compiles the libraries into `folder`, and writes what they are made of last. Raises OSError or RuntimeError where
+    that fails."""
+    headers = Path(metadata.distribution("jaxlib").locate_file("jaxlib")) / "include"
     if not headers.is_dir():
         raise RuntimeError(f"jaxlib has no headers in {headers}")
-
     digest = f'-DJBPTT_SOURCES_DIGEST="{SOURCES.sources_digest()}"'
+    sets, called = instruction_sets(), compiler()
 
     def run(*arguments):
-        done = subprocess.run([*compiler, *SOURCES.FLAGS, *map(str, arguments)], capture_output=True, text=True)
+        done = subprocess.run([*called, *SOURCES.FLAGS, *map(str, arguments)], capture_output=True, text=True)
         if done.returncode or not Path(arguments[-1]).exists():
-            raise RuntimeError(f"the C++ compiler {compiler[0]} failed: {done.stderr or done.returncode}")
+            raise RuntimeError(f"the C++ compiler {called[0]} failed: {done.stderr or done.returncode}")
         return Path(arguments[-1])
 
     with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -75,4 +86,4 @@ def build(folder: Path) -> None:
         libraries = [run("-shared", *objects[name], "-o", at / f"{name}.so") for name in sets]
         for library in libraries:  # all or none
             shutil.move(library, folder / library.name)
-    (folder / "digest.txt").write_text(SOURCES.sources_digest())
+    (folder / "made_of.txt").write_text(made_of())

@@ -120,21 +120,26 @@ def run_free(cell: Cell, params: Params, length: int, state: State, *, vjp: Vjp 
 def _run(spec, inputs, vjp, backend, k):
     """By the backend that is asked for, or the best; in segments of k steps, the steps that are left over, the last of
     them, as they are."""
-    chosen: Backend = choose(spec, inputs, backend)
+    T = inputs.xs.shape[0]
+    chosen: Backend = choose(spec, inputs if k is None else _steps(inputs, 0, k), backend)
     if vjp == "auto":
         if backend is not None and chosen is not SCAN:
             raise ValueError(f"backend={backend!r} is for vjp='manual': with 'auto' JAX differentiates the scan")
         chosen = SCAN
     if k is None:
         return differentiable(chosen)(spec, inputs, vjp=vjp)
-    T = inputs.xs.shape[0]
     segments, whole, state, hs = differentiable(checkpointed(chosen, k)), T - T % k, inputs.state, {}
     parts = {(0, whole): segments} | ({(whole, T): differentiable(chosen)} if whole < T else {})
     for first, last in sorted(parts, reverse=spec.reverse):
-        xs, masks = jax.tree.map(lambda array: array[first:last], (inputs.xs, inputs.masks))  # noqa: B023
-        part = inputs._replace(state=state, xs=xs, masks=masks)
+        part = _steps(inputs, first, last)._replace(state=state)
         state, hs[first, last] = parts[first, last](spec, part, vjp=vjp)
     return Outputs(state, jnp.concatenate([hs[part] for part in parts]) if len(parts) > 1 else hs[0, T])
+
+
+def _steps(inputs, first, last):
+    """Those of the times from `first` to `last` - 1."""
+    xs, masks = jax.tree.map(lambda array: array[first:last], (inputs.xs, inputs.masks))
+    return inputs._replace(xs=xs, masks=masks)
 
 
 def _consts(cell, params, xs):

@@ -179,6 +179,13 @@ MAKERS = {
     ),
     "jnp.tanh for indrnn": (TypeError, r"activation must be a jbptt.Activation", lambda: jbptt.indrnn_cell(jnp.tanh)),
     "proj_size of 0": (ValueError, r"proj_size must be at least 1", lambda: jbptt.lstm_projected_cell(0)),
+    "a name that is taken": (
+        ValueError,
+        r"others must have names of their own, and \['WT'\] are taken",
+        lambda: jbptt.gated_cell(
+            "mine", gates=1, state_type=tuple, init=None, pointwise=None, pointwise_vjp=None, others={"WT": (1,)}
+        ),
+    ),
     "layers of 1.5": (TypeError, r"layers must be an int", lambda: jbptt.lstm_depth_gated_cell(1.5)),
     "R of another H": (
         ValueError,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+from jax._src import effects
 from jax.core import Tracer
 from jax.extend import core
 from jax.interpreters import ad, batching, mlir
@@ -47,6 +48,11 @@ class Program:
 
     def trace(self, rules: Rules, operands: Arrays) -> Any:
         self.jaxpr = jax.make_jaxpr(lambda *operands: list(rules.evaluate(*operands)))(*operands)
+        if effects.ordered_effects.filter_in(self.jaxpr.effects):
+            raise NotImplementedError(
+                "what is differentiated by hand can have no ordered effects: of jax.debug.print(ordered=True), say, "
+                "leave ordered out"
+            )
         return self.jaxpr
 
 

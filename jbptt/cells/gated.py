@@ -60,8 +60,12 @@ def gated_cell(
     - `product`: how h meets W.
     - `others`: the parameters that `pointwise` uses, and their shapes in multiples of H: {"p": (3,)} is p [3·H].
     - `optional`: those of them that parameters may do without.
+
+    Raises ValueError for others of a name that the cell has a use for itself.
     """
     others = others or {}
+    if taken := sorted({"U", "W", "WT", "b"} & others.keys()):
+        raise ValueError(f"others must have names of their own, and {taken} are taken: U, W and b, and WT for Wᵀ")
     needed = {"U", "W", *others} - set(optional)
 
     def shapes(hidden_size):

@@ -88,10 +88,11 @@ WANTED = {"params": 0, "xs": 1, "state": 2, "reset state": 3, "params and state"
 
 @every_backend
 @pytest.mark.parametrize("wanted", full(WANTED, but=("params",)))
+@pytest.mark.parametrize("checkpoint", [None, 4])
 @pytest.mark.parametrize("name", full(("V", "gru"), but=("gru",)))
-def test_gradients_of_some_arguments_are_those_of_all(backend, name, wanted):
+def test_gradients_of_some_arguments_are_those_of_all(backend, name, checkpoint, wanted):
     """What nobody asks for is not computed, and nothing else changes."""
-    problem = Problem(CELLS[name], 6, (4,), 5, 20, OPTIONS["everything"])
+    problem = Problem(CELLS[name], 6, (4,), 5, 20, OPTIONS["everything"] | {"checkpoint": checkpoint})
     dtype = dtype_of(backend, problem)
 
     def cost(*args):
@@ -161,6 +162,26 @@ def test_second_derivatives_forward_mode_and_vmap_of_vmap(backend, name):
         )
 
     assert_alike(backend, derivatives, params, dtype=dtype)
+
+
+@every_backend
+@pytest.mark.parametrize("name", full(("one peephole", "CIFG", "NOG", "gru, no bias", "rnn_relu"), but=("CIFG",)))
+def test_the_two_passes_in_programs_of_their_own(backend, name):
+    """The residuals of either are good for the other, wherever each was run: an outer scan that JAX differentiates
+    without `jit` evaluates the forward by itself, step by step, and compiles the backward."""
+    dtype = dtype_of(backend, Problem(CELLS[name], 3, (2,), 3, 18))
+    params, xs, lengths = drawn(CELLS[name], dtype)
+    of_params = partial(cost, xs=xs[0], lengths=lengths[0], backend=backend, cell=CELLS[name])
+
+    def added(params):
+        return jax.lax.scan(lambda total, _: (total + of_params(params), None), jnp.zeros((), dtype), None, 2)[0]
+
+    with jax.disable_jit():
+        _, vjp = jax.vjp(of_params, params)
+    expected = jax.tree.map(np.asarray, jax.jit(jax.grad(of_params))(params))
+    within = 1e-11 if dtype == jnp.float64 else 2e-6
+    assert max(errors(vjp(jnp.ones((), dtype))[0], expected)) < within
+    assert max(errors(jax.grad(added)(params), jax.tree.map(lambda leaf: 2 * leaf, expected))) < within
 
 
 @every_backend

@@ -1,10 +1,14 @@
 """What runs in the place of a kernel where the program is not one CPU's own: the scan, with the kernel's residuals.
 
-Of those it keeps the cell states, and nothing of the gates: given every h and c, the backward forms all gates of all
-times together again, by one call of the rule's step. (Their room is not even made, where one program holds both
-passes.)
+Which of the two runs is decided for each pass where it is lowered, and they need not agree: a forward may be evaluated
+by itself, or on other devices than its backward. So each backward must do with what either forward keeps. Of every h
+and c, one call of the rule's step over all times makes the gates: here, again, on the way back; and for a kernel's
+backward, on the way there. (Where one program holds both passes, nobody looks at those, and XLA leaves them out.)
 """
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -25,22 +29,38 @@ def forward_residuals(call: Call, spec: Spec, inputs: Inputs) -> tuple[Outputs, 
 
     zs = projected(spec, inputs)
     state, (hs, cells) = lax.scan(one_step, inputs.state, (zs, inputs.masks), reverse=spec.reverse)
-    of_gates, of_cs = saved_shapes(call, inputs)
-    cs = jnp.zeros(of_cs, jnp.float32)
-    if cells:
-        (c,) = cells
-        cs = jnp.concatenate([c, jnp.zeros((*c.shape[:-1], of_cs[-1] - c.shape[-1]), c.dtype)], axis=-1)
-    return Outputs(state, hs), Saved(jnp.zeros(of_gates, jnp.float32), cs)
+    (T, *batch, _), of_cs = saved_shapes(call, inputs)
+    cs = _padded(cells[0], of_cs[-1]) if cells else jnp.zeros(of_cs, jnp.float32)
+    vectors = _vectors(call, hs, _saved_by_steps(spec, inputs, hs, cells))
+    return Outputs(state, hs), Saved(vectors.reshape(T, *batch, -1), cs)
 
 
-def backward(spec: Spec, inputs: Inputs, outputs: Outputs, saved: Saved, cotangents: Outputs) -> Inputs:
-    """As the kernel's backward, from what `forward_residuals` kept."""
-    H = outputs.hs.shape[-1]
-    every = [outputs.hs, *([saved.cs[..., :H]] if saved.cs.shape[-1] else [])]
+def _saved_by_steps(spec: Spec, inputs: Inputs, hs: jax.Array, cells: tuple) -> Any:
+    """What the rule's step saves at every time, [T, ...], from every h and c."""
+    every = [hs, *cells]
     resets = [None] * len(every) if inputs.reset_state is None else inputs.reset_state
     before = [
         before_each_step(array, first, reset, inputs.masks, spec.reverse)
         for array, first, reset in zip(every, inputs.state, resets, strict=True)
     ]
-    _, gates = spec.rule.step(inputs.consts, type(inputs.state)(*before), projected(spec, inputs))
+    return spec.rule.step(inputs.consts, type(inputs.state)(*before), projected(spec, inputs))[1]
+
+
+def _vectors(call: Call, hs: jax.Array, saved: Any) -> jax.Array:
+    """What the kernel saves of every step, in its order: [T, B, Hp/lanes, S, lanes]."""
+    Hp, lanes = call.padded(hs.shape[-1]), call.library.lanes
+    padded = [_padded(hs if name == "h" else getattr(saved, name), Hp) for name in call.kernel.saves]
+    return jnp.stack([array.reshape(*array.shape[:-1], Hp // lanes, lanes) for array in padded], axis=-2)
+
+
+def _padded(array: jax.Array, to: int) -> jax.Array:
+    """[..., H] -> [..., Hp]."""
+    return jnp.concatenate([array, jnp.zeros((*array.shape[:-1], to - array.shape[-1]), array.dtype)], axis=-1)
+
+
+def backward(spec: Spec, inputs: Inputs, outputs: Outputs, saved: Saved, cotangents: Outputs) -> Inputs:
+    """As the kernel's backward, from every h and c."""
+    H = outputs.hs.shape[-1]
+    cells = (saved.cs[..., :H],) if saved.cs.shape[-1] else ()
+    gates = _saved_by_steps(spec, inputs, outputs.hs, cells)
     return scan.backward(spec, Residuals((inputs,), outputs, SavedSteps(gates, None)), cotangents)
