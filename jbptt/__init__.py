@@ -1,5 +1,6 @@
 """Recurrent networks in JAX as pure functions, with backpropagation through time derived by hand."""
 
+from jbptt.autodiff import Residuals as Residuals
 from jbptt.backends.choosing import backends as backends
 from jbptt.backends.protocol import Backend as Backend, BackendStatus as BackendStatus
 from jbptt.cells.bahdanau import (
@@ -82,4 +83,5 @@ from jbptt.networks.seq2seq import (
     seq2seq as seq2seq,
     seq2seq_init as seq2seq_init,
 )
+from jbptt.recurrence.inputs import Inputs as Inputs, Outputs as Outputs, Spec as Spec, Wanted as Wanted
 from jbptt.unrolling import unroll as unroll

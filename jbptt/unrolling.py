@@ -124,7 +124,7 @@ def _run(spec, inputs, vjp, backend, k):
     chosen: Backend = choose(spec, inputs if k is None else _steps(inputs, 0, k), backend)
     if vjp == "auto":
         if backend is not None and chosen is not SCAN:
-            raise ValueError(f"backend={backend!r} is for vjp='manual': with 'auto' JAX differentiates the scan")
+            raise ValueError(f"backend={chosen.name!r} is for vjp='manual': with 'auto' JAX differentiates the scan")
         chosen = SCAN
     if k is None:
         return differentiable(chosen)(spec, inputs, vjp=vjp)

@@ -1,6 +1,6 @@
 """A batch cut over two CPU devices by `jax.shard_map`, against the whole batch on one: prints what agrees.
 
-Run by test_transforms.py in a process of its own, for the number of devices is fixed when JAX begins.
+Run by test_sharding.py in a process of its own, for the number of devices is fixed when JAX begins.
 """
 
 from functools import partial

@@ -110,6 +110,11 @@ def evaluated(line: Line, operands: list) -> list:
     return core.jaxpr_as_fun(core.ClosedJaxpr(alone, []))(*operands)
 
 
+def are_disabled() -> bool:
+    """Whether everything is to be run as Python says it, under `jax.disable_jit`."""
+    return jax.config.jax_disable_jit  # pyright: ignore[reportAttributeAccessIssue]  JAX sets its flags at run time
+
+
 def only_scan(program: Program) -> Line | None:
     """The one scan in a program that is traced of `lax.scan`."""
     scans = [line for line in program.lines if line.name == "scan"]

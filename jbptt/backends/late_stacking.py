@@ -3,7 +3,7 @@
 `lax.scan` begins its outputs as zeros, which wait for nothing: the scheduler fills them in before the forward pass,
 where they are one more [T, B, G·H] beside all the others, instead of in zs's place. Here the room begins as a value of
 what must come before, and is overwritten throughout. Measured: temporary memory of the LSTM's value and gradient at T
-256, B 4, I 64, H 128 is 5.5 MiB with it and 7.5 MiB without (benchmarks/NOTES.md).
+256, B 4, I 64, H 128 is 5.5 MiB with it and 7.5 MiB without.
 """
 
 from collections.abc import Callable

@@ -34,9 +34,10 @@ class Backend(NamedTuple):
 
     - `status() -> BackendStatus`: whether it is there.
     - `keeps_outputs`: whether its backward looks at the outputs.
-    - `reference(spec, inputs) -> Outputs`: the same as plain JAX, for vjp="auto" and for forward mode.
+    - `reference(spec, inputs) -> Outputs`: the same as plain JAX, for forward mode; and for vjp="auto" the scan's.
 
-    A backend whose functions JAX cannot differentiate or batch (calls of foreign code) gives them rules of their own.
+    It is asked only where there is something to run: no steps, or no batch, are the scan's. A backend whose functions
+    JAX cannot differentiate or batch (calls of foreign code) gives them rules of their own.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Backend(NamedTuple):
     forward: Callable[[Spec, Inputs], Outputs]
     forward_residuals: Callable[[Spec, Inputs], tuple[Outputs, Any]]
     backward: Callable[[Spec, Residuals, Outputs], Inputs]
-    status: Callable[[], BackendStatus] = lambda: BackendStatus(True, "XLA, on any device")
+    status: Callable[[], BackendStatus] = lambda: BackendStatus(True, "functions of JAX")
     keeps_outputs: bool = True
     reference: Callable[[Spec, Inputs], Outputs] = plain
 

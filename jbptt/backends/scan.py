@@ -12,7 +12,7 @@ from jax import lax
 
 from jbptt.autodiff import Residuals
 from jbptt.backends.late_stacking import scan_stacking_late
-from jbptt.backends.protocol import Backend
+from jbptt.backends.protocol import Backend, BackendStatus
 from jbptt.cells.rule import NO_COTANGENT, Consts, StepResiduals
 from jbptt.recurrence.inputs import Inputs, Outputs, Spec
 from jbptt.recurrence.masks import zeros
@@ -95,4 +95,5 @@ SCAN = Backend(
     forward=forward,
     forward_residuals=plain_residuals,
     backward=backward,
+    status=lambda: BackendStatus(True, "XLA, on any device"),
 )

@@ -46,8 +46,7 @@ def scan(
     def itself():
         return lax.scan(f, init, xs, length, reverse, unroll, _split_transpose)
 
-    is_eager = jax.config.jax_disable_jit  # pyright: ignore[reportAttributeAccessIssue]  JAX sets its flags at run time
-    if is_eager or not all(map(programs.is_array, jax.tree.leaves((init, xs)))):
+    if programs.are_disabled() or not all(map(programs.is_array, jax.tree.leaves((init, xs)))):
         return itself()
     traced, shapes = jax.make_jaxpr(itself, return_shape=True)()  # raises what lax.scan raises, and has JAX cache f
     program = programs.inlined(traced)

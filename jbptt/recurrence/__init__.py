@@ -1,1 +1,2 @@
-"""Time: the scan forward, and backpropagation through it. Nothing here knows a cell by name."""
+"""Time: what a recurrence is given, a step with its masks and its vjp, the plain scan. Nothing here knows a cell by
+name, or how backends go back through time."""

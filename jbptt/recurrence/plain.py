@@ -1,33 +1,39 @@
 """The recurrence as a plain scan: what every backend must give, and what JAX differentiates for vjp="auto"."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 from jax import lax
 
+from jbptt.cells.rule import State
 from jbptt.recurrence.inputs import Inputs, Outputs, SavedSteps, Spec
 from jbptt.recurrence.step import step
 
 
 def plain(spec: Spec, inputs: Inputs) -> Outputs:
     """Every step of the cell, the input's product being one over the whole time axis."""
-
-    def one_step(state, at_t):
-        state, h, _ = step(spec.rule, inputs, state, *at_t)
-        return state, h
-
-    zs = projected(spec, inputs)
-    return Outputs(*lax.scan(one_step, inputs.state, (zs, inputs.masks), spec.length, spec.reverse))
+    return scanned(spec, inputs, keep=lambda state, saved: None)[0]
 
 
 def plain_residuals(spec: Spec, inputs: Inputs) -> tuple[Outputs, SavedSteps]:
     """`plain`, with what the backward pass needs of every step."""
+    return scanned(spec, inputs, keep=lambda state, saved: saved)
+
+
+def scanned(spec: Spec, inputs: Inputs, keep: Callable[[State, SavedSteps], Any]) -> tuple[Outputs, Any]:
+    """(the outputs, what is kept of every step, stacked: [T, ...]).
+
+    - `keep(state, saved)`: of the state after a step, and what the backward pass needs of the step.
+    """
 
     def one_step(state, at_t):
         state, h, saved = step(spec.rule, inputs, state, *at_t)
-        return state, (h, saved)
+        return state, (h, keep(state, saved))
 
     zs = projected(spec, inputs)
-    state, (hs, saved) = lax.scan(one_step, inputs.state, (zs, inputs.masks), spec.length, spec.reverse)
-    return Outputs(state, hs), saved
+    state, (hs, kept) = lax.scan(one_step, inputs.state, (zs, inputs.masks), spec.length, spec.reverse)
+    return Outputs(state, hs), kept
 
 
 def projected(spec: Spec, inputs: Inputs) -> jax.Array | None:

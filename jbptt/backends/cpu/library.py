@@ -22,7 +22,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
@@ -70,18 +70,17 @@ class Library:
         return f"jbptt_{direction}_{self.instruction_set}"
 
     def scratch(
-        self, kind: str, direction: str, B: Any, I: int, H: int, of_weights: bool = True, of_xs: bool = True
-    ) -> Any:
+        self, kind: str, direction: str, B: int, I: int, H: int, of_weights: bool = True, of_xs: bool = True
+    ) -> int:
         """How many entries a call's `scratch` has: for all of the machine's threads; with fewer, fewer are used.
 
-        - `B`: may be a symbolic dimension.
         - `of_weights`, `of_xs`: whether a backward's dU and dW, and its dxs, are wanted.
         """
         floats = (ctypes.c_size_t * 3)()
         functions = _opened(BUILT / f"{self.instruction_set}.so")
         functions.jbptt_scratch(kind.encode(), direction == "backward", I, H, of_weights, of_xs, floats)
         fixed, per_thread, per_row = floats
-        threads = min(_threads(), B) if direction == "forward" and isinstance(B, int) else _threads()
+        threads = min(_threads(), B) if direction == "forward" else _threads()
         return fixed + threads * per_thread + B * per_row
 
 

@@ -10,29 +10,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jbptt.autodiff import Residuals
 from jbptt.backends import scan
 from jbptt.backends.cpu.calls import Call, Saved, saved_shapes
 from jbptt.recurrence.inputs import Inputs, Outputs, SavedSteps, Spec
-from jbptt.recurrence.plain import projected
-from jbptt.recurrence.step import before_each_step, step
+from jbptt.recurrence.plain import projected, scanned
+from jbptt.recurrence.step import before_each_step
 
 
 def forward_residuals(call: Call, spec: Spec, inputs: Inputs) -> tuple[Outputs, Saved]:
     """As the kernel's forward, that saves."""
 
-    def one_step(state, at_t):
-        state, h, _ = step(spec.rule, inputs, state, *at_t)
-        return state, (h, state[1:])
-
-    zs = projected(spec, inputs)
-    state, (hs, cells) = lax.scan(one_step, inputs.state, (zs, inputs.masks), reverse=spec.reverse)
-    (T, *batch, _), of_cs = saved_shapes(call, inputs)
+    outputs, cells = scanned(spec, inputs, keep=lambda state, _: state[1:])
+    of_gates, of_cs = saved_shapes(call, inputs)
     cs = _padded(cells[0], of_cs[-1]) if cells else jnp.zeros(of_cs, jnp.float32)
-    vectors = _vectors(call, hs, _saved_by_steps(spec, inputs, hs, cells))
-    return Outputs(state, hs), Saved(vectors.reshape(T, *batch, -1), cs)
+    vectors = _vectors(call, outputs.hs, _saved_by_steps(spec, inputs, outputs.hs, cells))
+    return outputs, Saved(vectors.reshape(of_gates), cs)
 
 
 def _saved_by_steps(spec: Spec, inputs: Inputs, hs: jax.Array, cells: tuple) -> Any:
