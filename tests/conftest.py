@@ -3,9 +3,26 @@
 Two tiers: `pytest` runs every kind of thing once, `pytest --full` everything.
 """
 
+import os
+from importlib import metadata
+from pathlib import Path
+
 import hypothesis
 import jax
 
+# Compiling is nearly all that the suite costs, and this is a seventh of it. Where code as users have it is the
+# question, tests have `helpers.users_jit`.
+COMPILING_FAST = ["--xla_backend_optimization_level=0", "--xla_cpu_parallel_codegen_split_count=1"]
+if metadata.version("jaxlib").startswith("0.10."):  # later ones know no such flag
+    COMPILING_FAST.append("--xla_cpu_use_fusion_emitters=false")
+# What was compiled once need not be again, by another worker or in another run.
+COMPILED = Path(__file__).parent.parent / ".pytest_cache" / "compiled"
+
+os.environ["XLA_FLAGS"] = " ".join([*COMPILING_FAST, os.environ.get("XLA_FLAGS", "")])
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(COMPILED)  # in the environment for the processes that tests start
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+jax.config.update("jax_compilation_cache_dir", str(COMPILED))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

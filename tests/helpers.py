@@ -1,7 +1,9 @@
 """What every gradient test shares: the sizes, the tolerances, and one way to compare two gradients."""
 
+import os
 from functools import partial
 from types import FunctionType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,8 +49,11 @@ ROWS_OF_EVERY_KIND = [row for row in ROWS if row.name in KINDS or row.name not i
 CELL_ROWS = [ROWS_BY_NAME[name] for name in CELLS]
 
 
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-"""Compiling is nearly all that the suite costs. Where the mathematics is the question, code need not be fast."""
+OPTIMISED: dict[str, Any] = {"xla_backend_optimization_level": 3}
+if "fusion_emitters" in os.environ.get("XLA_FLAGS", ""):
+    OPTIMISED["xla_cpu_use_fusion_emitters"] = True
+users_jit = partial(jax.jit, compiler_options=OPTIMISED)
+"""As users compile, which conftest.py is against: where the mathematics is the question, code need not be fast."""
 
 
 def full(values, but=()):
@@ -98,7 +103,7 @@ def assert_close(got, expected, tolerance=TOLERANCE["float64"], note=""):
     assert not wrong, f"{note}: errors above {tolerance}: {wrong}"
 
 
-def assert_gradients_match(manual, auto, args, *, patterns=None, tolerance=TOLERANCE["float64"], jit=quick_jit):
+def assert_gradients_match(manual, auto, args, *, patterns=None, tolerance=TOLERANCE["float64"], jit=jax.jit):
     """Values and the gradients of every argument agree, whichever output the cost is of.
 
     - `patterns`: {name: cotangents}; by default all of `cotangent_patterns`.

@@ -9,6 +9,7 @@ import pytest
 from helpers import TOLERANCE
 
 import jbptt
+from jbptt.comparison.pair import random_cotangents, value_and_gradients
 
 OPTIONS = {
     "plain": {},
@@ -58,15 +59,9 @@ class Problem:
 
     def outputs_and_gradients(self, dtype, **how):
         """Values, and the gradients of every argument."""
-        outs, vjp = jax.vjp(partial(self.forward, **how), *self.arrays(dtype))
-        draw = np.random.default_rng(self.seed + 1)
-
-        def cotangent(out):
-            if jnp.issubdtype(out.dtype, jnp.floating):
-                return jnp.asarray(draw.standard_normal(out.shape), dtype)
-            return np.zeros(out.shape, jax.dtypes.float0)
-
-        return real((outs, vjp(jax.tree.map(cotangent, outs))))
+        function, args = partial(self.forward, **how), self.arrays(dtype)
+        cotangents = random_cotangents(function, args, self.seed + 1)
+        return real(jax.jit(value_and_gradients(function))(args, cotangents))
 
 
 def real(tree):
@@ -98,10 +93,10 @@ def dtype_of(backend, problem):
 def assert_as_good_as_the_scan(backend, problem):
     """In float64, the plain scan to the last digits. In float32 within twice what the scan does, or ten roundings."""
     dtype = dtype_of(backend, problem)
-    expected = jax.jit(partial(problem.outputs_and_gradients, jnp.float64, vjp="auto"))()
-    ours = errors(jax.jit(partial(problem.outputs_and_gradients, dtype, backend=backend))(), expected)
+    expected = problem.outputs_and_gradients(jnp.float64, vjp="auto")
+    ours = errors(problem.outputs_and_gradients(dtype, backend=backend), expected)
     if dtype == jnp.float64:
         assert max(ours) <= TOLERANCE["float64"]
         return
-    scan = errors(jax.jit(partial(problem.outputs_and_gradients, dtype, backend="scan"))(), expected)
+    scan = errors(problem.outputs_and_gradients(dtype, backend="scan"), expected)
     assert max(ours) <= max(2 * max(scan), 10 * np.finfo(np.float32).eps), (ours, scan)

@@ -14,7 +14,7 @@ if __name__ == "__main__":
     jax.config.update("jax_enable_x64", True)
 
 import jax.numpy as jnp
-from helpers import assert_close, quick_jit
+from helpers import assert_close
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
@@ -74,7 +74,7 @@ def check_explicit():
     mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Explicit,))
     with jax.set_mesh(mesh):
         args = PARAMS, jax.device_put(H0, P("batch")), jax.device_put(XS, P(None, "batch"))
-        ours, theirs = (quick_jit(gradients(scan, rnn, H0))(*args) for scan in (jbptt.scan, lax.scan))
+        ours, theirs = (jax.jit(gradients(scan, rnn, H0))(*args) for scan in (jbptt.scan, lax.scan))
         assert jax.tree.map(jax.typeof, ours) == jax.tree.map(jax.typeof, theirs)
     assert_close(ours, gradients(lax.scan, rnn, H0)(PARAMS, H0, XS), note="explicit")
 
@@ -98,7 +98,7 @@ def check_shard_map(step):
             return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(run(*args)))
 
         args = PARAMS, init, XS
-        return quick_jit(lambda *args: (jax.value_and_grad(cost, (0, 1, 2))(*args), within(*args)))(*args)
+        return jax.jit(lambda *args: (jax.value_and_grad(cost, (0, 1, 2))(*args), within(*args)))(*args)
 
     assert_close(both(jbptt.scan), both(lax.scan), note=f"shard_map, {step.__name__}")
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import ROWS_BY_NAME, SIZES, assert_close, quick_jit, twins
+from helpers import ROWS_BY_NAME, SIZES, assert_close, twins
 from hypothesis import given, strategies as st
 
 import jbptt
@@ -23,7 +23,7 @@ finite = st.floats(-1e4, 1e4, allow_subnormal=False)
 
 
 def loss_and_gradient(loss, *args, **keywords):
-    return quick_jit(jax.value_and_grad(partial(loss, **keywords)))(*args)
+    return jax.jit(jax.value_and_grad(partial(loss, **keywords)))(*args)
 
 
 @pytest.mark.parametrize("f", ACTIVATIONS, ids=lambda f: f.name)
@@ -55,7 +55,7 @@ def test_activation_that_keeps_its_input():
     ):
         _, _, args = twins(ROWS_BY_NAME[name])
         manual, auto = (
-            quick_jit(jax.grad(lambda args, use=use, vjp=vjp: jnp.sum(jnp.sin(1 + use(*args, vjp=vjp)))))(args)
+            jax.jit(jax.grad(lambda args, use=use, vjp=vjp: jnp.sum(jnp.sin(1 + use(*args, vjp=vjp)))))(args)
             for vjp in VJPS
         )
         assert_close(manual, auto)
@@ -121,15 +121,15 @@ def test_what_is_masked_does_not_exist(name, reduction, vjp):
     def run(y, t, weights):
         return loss(y, t, weights, reduction=reduction, vjp=vjp)
 
-    got, (dy, dweights) = quick_jit(jax.value_and_grad(run, argnums=(0, 2)))(bad_y, bad_t, mask.astype(y.dtype))
-    expected, dy_alone = quick_jit(jax.value_and_grad(run))(y[:, there], t[:, there], weights[:, there])
+    got, (dy, dweights) = jax.jit(jax.value_and_grad(run, argnums=(0, 2)))(bad_y, bad_t, mask.astype(y.dtype))
+    expected, dy_alone = jax.jit(jax.value_and_grad(run))(y[:, there], t[:, there], weights[:, there])
     assert_close(got, expected)
     assert_close(dy[:, there], dy_alone)
     assert jnp.all(dy[:, ~there] == 0)
     assert jnp.all(jnp.isfinite(dweights))
     assert_close(run(bad_y, bad_t, mask), expected)  # bool weights are a mask
     if not integer:
-        assert jnp.all(jnp.isfinite(quick_jit(jax.grad(run, argnums=1))(bad_y, bad_t, mask.astype(y.dtype))))
+        assert jnp.all(jnp.isfinite(jax.jit(jax.grad(run, argnums=1))(bad_y, bad_t, mask.astype(y.dtype))))
 
 
 @both_vjps

@@ -15,7 +15,6 @@ from helpers import (
     assert_close,
     assert_gradients_match,
     planted,
-    quick_jit,
     twins,
 )
 
@@ -245,7 +244,7 @@ def test_which_of_them_a_sum_of_hs_would_miss(mutant):
     manual, auto, args = with_backward(ENGINE_MUTANTS[mutant], "lstm")
 
     def gradients_of_sum(fn):
-        return quick_jit(jax.grad(lambda args: jnp.sum(fn(*args)[1])))(args)
+        return jax.jit(jax.grad(lambda args: jnp.sum(fn(*args)[1])))(args)
 
     got, expected = gradients_of_sum(manual), gradients_of_sum(auto)
     if mutant in UNSEEN_BY_A_SUM:

@@ -27,7 +27,7 @@ def test_cells(row):
     params, xs, state = to_numpy(args)
     expected_state, expected_hs = numpy_loops.CELL_LOOPS[row.name](params, xs, state)
     for unroll in (manual, auto):
-        final, hs = unroll(*args)
+        final, hs = jax.jit(unroll)(*args)
         assert_close((tuple(final), hs), (expected_state, expected_hs), FORWARD)
 
 
@@ -38,7 +38,7 @@ def test_networks(name):
     length = (SIZES.T,) if name in ("siso", "simo") else ()
     expected_state, expected_y = getattr(numpy_loops, name)(params, x, state, *length)
     for network in (manual, auto):
-        final, y = network(*args)
+        final, y = jax.jit(network)(*args)
         assert_close((tuple(final), y), (expected_state, expected_y), FORWARD)
 
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import TOLERANCE, assert_close, quick_jit
+from helpers import TOLERANCE, assert_close
 from jax import lax
 from jax._src.test_util import count_jit_and_pmap_lowerings
 from programs import equations, reverse_carries
@@ -110,7 +110,7 @@ def by_way_of(path, w, h, x):
 def test_between_a_constant_and_its_product(name):
     path = {**DEFERRED_THROUGH, **NOT_DEFERRED_THROUGH}[name]
     ours, theirs = (gradient(scan, partial(by_way_of, path)) for scan in (jbptt.scan, lax.scan))
-    assert_close(quick_jit(ours)(W), quick_jit(theirs)(W), ROUNDED.get(name, TOLERANCE["float64"]))
+    assert_close(jax.jit(ours)(W), jax.jit(theirs)(W), ROUNDED.get(name, TOLERANCE["float64"]))
     (carry,) = reverse_carries(jax.make_jaxpr(ours)(W).jaxpr)[:1]
     assert ((H, H) in carry) == (name in NOT_DEFERRED_THROUGH)
 
@@ -420,7 +420,7 @@ def everything(scan, recipe):
             got["vmap"] = jax.vmap(lambda w, *others: jax.grad(lambda w: jnp.sum(run(w, *others)[0][1]))(w))(*stacked)
         return got
 
-    return quick_jit(of)(*args)
+    return jax.jit(of)(*args)
 
 
 @hypothesis.settings(max_examples=5, phases=[hypothesis.Phase.generate])

@@ -14,7 +14,6 @@ from helpers import (
     assert_close,
     assert_gradients_match,
     cotangent_patterns,
-    quick_jit,
     twins,
 )
 from jax import lax
@@ -106,7 +105,7 @@ def test_vmap_of_the_gradient(name):
         def gradient(params, x, state):
             return value_and_gradients(fn)((params, x, state), cotangents)
 
-        return quick_jit(jax.vmap(gradient, in_axes=(None, 1, 0)))
+        return jax.jit(jax.vmap(gradient, in_axes=(None, 1, 0)))
 
     cotangents = cotangent_patterns(auto, (params, xs[:, 0], jax.tree.map(lambda leaf: leaf[0], state)))["all outputs"]
     got = per_example(manual)(params, xs, state)
@@ -123,7 +122,7 @@ def test_checkpoint(name):
 def test_without_jit(name):
     manual, auto, args = twins(ROWS_BY_NAME[name])
     cotangents = cotangent_patterns(auto, args)["all outputs"]
-    compiled = quick_jit(value_and_gradients(auto))(args, cotangents)
+    compiled = jax.jit(value_and_gradients(auto))(args, cotangents)
     assert_close(value_and_gradients(manual)(args, cotangents), compiled)
 
 
