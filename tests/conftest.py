@@ -9,6 +9,7 @@ from pathlib import Path
 
 import hypothesis
 import jax
+import pytest
 
 # Compiling is nearly all that the suite costs, and this is a seventh of it. Where code as users have it is the
 # question, tests have `helpers.users_jit`.
@@ -55,11 +56,8 @@ FAST = {
     "test_oracles_numpy.py": ("lstm",),
     "test_oracles_peers.py": NONE,
     "test_oracles_torch.py": NONE,
-    "test_precision.py": ("lstm",),
     "test_readme.py": ("0",),
     "test_regularisation.py": ("lstm",),
-    "test_scan.py": ("lstm",),
-    "test_scan_like_lax.py": ("clipped",),
     "test_structure.py": ("lstm",),
     "test_time.py": ("gru",),
     "test_transforms.py": ("lstm", "scan", *OPTIONS),
@@ -96,12 +94,30 @@ def is_fast(item):
     names = FAST.get(_file_of(item.path, item.config))
     if names is None or not hasattr(item, "callspec"):
         return True
-    ids = item.callspec.id.split("-")  # where pytest writes Greek letters as escapes
-    return any(name.encode("unicode_escape").decode() in ids for name in names)
+    return any(is_of(item, name) for name in names)
+
+
+def is_of(item, name):
+    """Whether it is a test with a parameter of this name."""
+    ids = item.callspec.id.split("-") if hasattr(item, "callspec") else []
+    return name.encode("unicode_escape").decode() in ids  # as pytest writes Greek letters
+
+
+def check_names(config, items):
+    """Raises UsageError for a name in the table that selects nothing, of files that are collected whole."""
+    if any("::" in argument for argument in config.args):
+        return
+    of_files = {}
+    for item in items:
+        of_files.setdefault(_file_of(item.path, config), []).append(item)
+    idle = [(f, name) for f in of_files for name in FAST.get(f, ()) if not any(is_of(i, name) for i in of_files[f])]
+    if idle:
+        raise pytest.UsageError(f"the fast tier's table has names that no test has: {idle}")
 
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--full"):
         return
+    check_names(config, items)
     config.hook.pytest_deselected(items=[item for item in items if not is_fast(item)])
     items[:] = [item for item in items if is_fast(item)]

@@ -46,7 +46,9 @@ def test_float64(row):
     assert_gradients_match(manual, auto, args)
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "slstm", "bahdanau", "checkpoint_lengths_resets", "scan", "mlp", "mse"])
+@pytest.mark.parametrize(
+    "name", ["lstm", "gru", "slstm", "bahdanau", "checkpoint_lengths_resets", "scan", "mlp", "mse"]
+)
 def test_as_users_compile(name):
     """With every optimisation."""
     manual, auto, args = twins(ROWS_BY_NAME[name])
