@@ -4,7 +4,7 @@ T time, B batch (any number of batch axes, none included), I inputs, H units.
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -85,14 +85,14 @@ def unroll(
         raise ValueError(f"xs must have shape [T, B, I] (or [T, I] without a batch), got {list(xs.shape)}")
     consts = _consts(cell, params, xs)
     T, *batch, _ = xs.shape
-    state = _like_batch(start_state(cell, consts.params, tuple(batch), state), xs)
+    state = like_batch(start_state(cell, consts.params, tuple(batch), state), xs)
     if resets is None and reset_state is not None:
         raise ValueError("reset_state is what resets go back to: give resets [T, B] too")
     if reset_state is None:
         reset_state = None if resets is None else state
     else:
         checks.like("reset_state", reset_state, state, "it must be like the state")
-        reset_state = _like_batch(reset_state, xs)
+        reset_state = like_batch(reset_state, xs)
     lengths = None if lengths is None else checked_lengths(lengths, T, tuple(batch))
     valid = None if lengths is None else _like_steps(steps_within(lengths, T), xs)
     if valid is not None:
@@ -101,7 +101,7 @@ def unroll(
     ends = lengths if reverse else None  # each sequence's first step taken is its own last
     resets = None if resets is None else _like_steps(checked_resets(resets, valid, xs.shape[:-1]), xs)
     h_mask, zoneout = _drawn(cell, state, T, recurrent_dropout, zoneout, key)
-    masks = Masks(valid, resets, cuts(truncate, T, reverse, ends), zoneout)
+    masks = Masks(valid, resets, _like_steps(cuts(truncate, T, reverse, ends), xs), zoneout)
     inputs = Inputs(consts._replace(h_mask=h_mask), state, xs, masks, reset_state)
     last, hs = _run(Spec(cell.rule, reverse), inputs, vjp, backend, _segment_length(checkpoint, T))
     return last, hs
@@ -154,18 +154,12 @@ def _consts(cell, params, xs):
     if consts.memory is not None:
         shape = (*xs.shape[1:-1], consts.memory.values.shape[-2])
         checks.shape("the memory's mask", consts.memory.mask, "[B, S]", shape)
-    return consts._replace(params=dict(consts.params))
-
-
-def _like_batch(state, xs):
-    """The fields [B, ...] of a state with the batch sharded as that of xs, where types have shardings."""
-    batch = range(1, xs.ndim - 1)
-    return jax.tree.map(lambda leaf: types.resharded(leaf, xs, [*batch, *[None] * (leaf.ndim - len(batch))]), state)
+    return consts._replace(params=dict(consts.params), memory=like_batch(consts.memory, xs))
 
 
 def _like_steps(mask, xs):
-    """A mask [T, B] sharded as time and batch of xs, where types have shardings."""
-    return None if mask is None else types.resharded(mask, xs, range(xs.ndim - 1))
+    """A mask [T, B], or [T], sharded as time and batch of xs, where types have shardings."""
+    return None if mask is None else types.resharded(mask, xs, range(mask.ndim))
 
 
 def _drawn(cell, state, T, recurrent_dropout, zoneout, key):
@@ -178,7 +172,7 @@ def _drawn(cell, state, T, recurrent_dropout, zoneout, key):
     key_dropout, key_zoneout = (None, None) if key is None else jax.random.split(key)
     h_mask = None
     if recurrent_dropout and key_dropout is not None:
-        h_mask = dropout_mask(key_dropout, recurrent_dropout, state.h.shape, state.h.dtype)
+        h_mask = dropout_mask(key_dropout, recurrent_dropout, state.h)
     return h_mask, zoneout_masks(key_zoneout, rates, state, T)
 
 
@@ -189,6 +183,12 @@ def start_state(cell: Cell, params: Params, batch_shape: tuple[int, ...], state:
     remedy = "make it with the cell's initial_state(params, batch_shape)"
     checks.like("state", state, jax.eval_shape(lambda: cell.initial_state(params, batch_shape)), remedy)
     return state
+
+
+def like_batch(state: Any, xs: jax.Array) -> Any:
+    """The fields [B, ...] of a state, or a memory, with the batch sharded as that of xs, where types have shardings."""
+    batch = range(1, xs.ndim - 1)
+    return jax.tree.map(lambda leaf: types.resharded(leaf, xs, [*batch, *[None] * (leaf.ndim - len(batch))]), state)
 
 
 def check_cell(cell: Cell) -> None:

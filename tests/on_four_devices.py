@@ -71,6 +71,46 @@ def head(loss, targets):
     return cost, {"w": jax.random.normal(KEY, (I, 5)), "b": jnp.zeros(5)}
 
 
+def heads():
+    """All losses of one head, with targets and weights that are not sharded."""
+    xs = xs_of(B)
+    classes, weights = np.argmax(xs[..., :5], axis=-1), np.asarray(xs[..., 0] > 0)
+    some = jnp.asarray(xs[..., :5]), jnp.asarray(xs[..., :5] > 0, jnp.float32), jnp.asarray(classes)
+
+    def cost(params, xs, lengths, resets, vjp):
+        losses = jbptt.mse, jbptt.binary_cross_entropy, jbptt.softmax_cross_entropy
+        outputs, of_rows = jbptt.dense(params, xs, vjp=vjp), jnp.asarray(weights)
+        every = [of_rows[..., None], of_rows[..., None], of_rows]
+        return sum(loss(outputs, t, w, vjp=vjp) for loss, t, w in zip(losses, some, every, strict=True))
+
+    return cost, {"w": jax.random.normal(KEY, (I, 5)), "b": jnp.zeros(5)}
+
+
+def stacked():
+    """Both directions, then a cell, with all that is drawn, between layers too."""
+    layers = [jbptt.Bidirectional(jbptt.gru, jbptt.rnn), jbptt.lstm]
+    drawn = {"dropout": 0.2, "recurrent_dropout": 0.2, "zoneout": 0.1, "key": KEY}
+
+    def cost(params, xs, lengths, resets, vjp):
+        _, hs = jbptt.stack(layers, params, xs, lengths=lengths, resets=resets, truncate=7, vjp=vjp, **drawn)
+        return jnp.sum(hs**2)
+
+    return cost, jbptt.stack_init(KEY, layers, I, H)
+
+
+def translating():
+    model = jbptt.Seq2Seq((jbptt.gru,), (jbptt.bahdanau_cell(jbptt.lstm, memory_size=H),))
+
+    def cost(params, xs, lengths, resets, vjp):
+        source, target = jnp.argmax(xs[..., :9], axis=-1), jnp.argmax(xs[..., :5], axis=-1)
+        logits = jbptt.seq2seq(
+            model, params, source, target, source_lengths=jnp.maximum(lengths, 1), target_lengths=lengths, vjp=vjp
+        )
+        return jbptt.softmax_cross_entropy(logits, target, vjp=vjp)
+
+    return cost, jbptt.seq2seq_init(KEY, model, 9, 5, H)
+
+
 def scanned():
     """`jbptt.scan`, manual, against `lax.scan`."""
 
@@ -100,6 +140,12 @@ PROBLEMS = {
     "binary_cross_entropy": head(jbptt.binary_cross_entropy, lambda xs: (xs[..., :5] > 0).astype(xs.dtype)),
     "softmax_cross_entropy": head(jbptt.softmax_cross_entropy, lambda xs: jnp.argmax(xs[..., :5], axis=-1)),
     "scan": scanned(),
+    "lstm, truncate, zoneout": unrolled(jbptt.lstm, truncate=7, zoneout=0.2),
+    "gru, zoneout, recurrent dropout": unrolled(jbptt.gru, zoneout=0.2, recurrent_dropout=0.3, key=KEY),
+    "lstm, truncate, reverse, marks replicated": unrolled(jbptt.lstm, ("lengths", "resets"), truncate=7, reverse=True),
+    "losses, targets replicated": heads(),
+    "stack, marks replicated": stacked(),
+    "seq2seq, marks replicated": translating(),
 }
 
 
@@ -111,24 +157,54 @@ MESHES = {"Auto": AxisType.Auto, "Auto, set": AxisType.Auto, "Explicit": AxisTyp
 """Axes of the mesh; "set": as the context's, by `jax.set_mesh`, without which there are no explicit ones."""
 
 
+FROM_HOST = "lstm, as chosen", "gru, lengths", "rnn, resets"
+"""Those that are given, too, arrays of no device, which `jax.jit` shards itself: what is traced then knows of one
+device, and has the C++ kernels, which their lowering makes the scan again."""
+
+
+KERNEL = "jbptt_forward"
+"""How the name of a kernel begins, in a program's text."""
+
+
+def forms(name):
+    """The forms in which a problem is compiled."""
+    return [*MESHES, *(["Auto, from the host"] if name in FROM_HOST else [])]
+
+
+def specs(name):
+    """Of params, xs, lengths, resets."""
+    marks = (P(), P()) if "marks replicated" in name else (P("batch"), P(None, "batch"))
+    return P(), P(None, "batch"), *marks
+
+
+def compiled(cost, name, how, mesh, args):
+    """((the program by hand, by JAX), its arguments)"""
+    shardings = tuple(NamedSharding(mesh, spec) for spec in specs(name))
+    options = {"in_shardings": shardings} if how == "Auto, from the host" else {}
+    if not options:
+        args = [jax.device_put(arg, sharding) for arg, sharding in zip(args, shardings, strict=True)]
+    functions = (jax.jit(value_and_gradient(cost, vjp), **options) for vjp in ("manual", "auto"))
+    return tuple(function.lower(*args).compile() for function in functions), args
+
+
+def moves(program):
+    return set(MOVED.findall(program.as_text()))
+
+
 def check(name, how):
     cost, params = PROBLEMS[name]
-    arrays = xs_of(B), lengths_of(B), resets_of(B)
-    expected = jax.jit(value_and_gradient(cost, "auto"))(params, *arrays)
-    mesh = jax.make_mesh((4,), ("batch",), axis_types=(MESHES[how],))
-    with nullcontext() if how == "Auto" else jax.set_mesh(mesh):
-
-        def put(array, *spec):
-            return jax.device_put(array, NamedSharding(mesh, P(*spec)))
-
-        params = jax.tree.map(put, params)
-        xs, lengths, resets = arrays
-        args = params, put(xs, None, "batch"), put(lengths, "batch"), put(resets, None, "batch")
-        manual, auto = (jax.jit(value_and_gradient(cost, vjp)).lower(*args).compile() for vjp in ("manual", "auto"))
+    arrays = jax.tree.map(np.asarray, params), xs_of(B), lengths_of(B), resets_of(B)
+    alone = jax.jit(value_and_gradient(cost, "auto"))(*arrays)
+    mesh = jax.make_mesh((4,), ("batch",), axis_types=(MESHES[how.removesuffix(", from the host")],))
+    with jax.set_mesh(mesh) if how in ("Auto, set", "Explicit") else nullcontext():
+        (manual, auto), args = compiled(cost, name, how, mesh, arrays)
         got = jax.device_get(manual(*args))
-    assert_close(got, jax.device_get(expected), 1e-5, name)
-    moved = set(MOVED.findall(manual.as_text()))
-    assert not moved, f"{name}: {moved}"
+    if how == "Auto, from the host":
+        by_one = jax.jit(value_and_gradient(cost, "manual")).lower(*arrays).as_text()
+        assert KERNEL in by_one or not jbptt.backends()["cpu"].available, f"{name}: there was no kernel to step aside"
+        assert KERNEL not in manual.as_text(), f"{name}: a kernel ran on several devices"
+    assert_close(got, jax.device_get(alone), 1e-5, name)
+    assert not moves(manual), f"{name}: {moves(manual)}"
     largest = max(leaf.size for leaf in jax.tree.leaves(params))
     results = re.findall(r"= (.*?) all-reduce\(", manual.as_text())
     summed = [
@@ -139,9 +215,22 @@ def check(name, how):
     assert temporaries[0] <= 1.5 * temporaries[1] + 4096, f"{name}: temporaries {temporaries}"
 
 
+def check_that_moves_are_seen():
+    """Of a cost that asks for the whole batch on every device."""
+    mesh = jax.make_mesh((4,), ("batch",), axis_types=(AxisType.Auto,))
+
+    def cost(xs):
+        whole = lax.with_sharding_constraint(jnp.sin(xs), NamedSharding(mesh, P()))
+        return lax.with_sharding_constraint(jnp.cumsum(whole, axis=1), NamedSharding(mesh, P()))
+
+    xs = jax.device_put(xs_of(B), NamedSharding(mesh, P(None, "batch")))
+    assert moves(jax.jit(cost).lower(xs).compile()) == {"all-gather"}
+
+
 if __name__ == "__main__":
     assert jax.device_count() == 4
+    check_that_moves_are_seen()
     for name in sys.argv[1:] or PROBLEMS:
-        for how in MESHES:
+        for how in forms(name):
             check(name, how)
             print(f"{name}, {how}", flush=True)

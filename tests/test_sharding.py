@@ -27,4 +27,4 @@ FAST = ("lstm, as chosen", "softmax_cross_entropy")
 @pytest.mark.parametrize("problem", full(on_four_devices.PROBLEMS, but=FAST))
 def test_a_sharded_batch_stays_where_it_is(problem):
     """Gradients equal; nothing but weights' gradients between devices; temporaries as a plain scan's."""
-    assert run(on_four_devices, problem) == [f"{problem}, {how}" for how in on_four_devices.MESHES]
+    assert run(on_four_devices, problem) == [f"{problem}, {how}" for how in on_four_devices.forms(problem)]

@@ -50,14 +50,19 @@ def explicit_spec(array: Any) -> PartitionSpec | None:
     return PartitionSpec(*spec, *[None] * (array.ndim - len(spec)))
 
 
-def resharded(array: Any, like: Any, axes: Sequence[int | None]) -> Any:
-    """`array` sharded as `like`'s type says: each of its axes as that axis of `like`, or not at all for None."""
+def sharding_like(like: Any, axes: Sequence[int | None]) -> NamedSharding | None:
+    """That of an array with each of its axes as that axis of `like`, or whole for None; where types have shardings."""
     spec = explicit_spec(like)
     if spec is None:
-        return array
-    mesh = jax.typeof(like).sharding.mesh
+        return None
     wanted = PartitionSpec(*[None if axis is None else spec[axis] for axis in axes])
-    return jax.sharding.reshard(array, NamedSharding(mesh, wanted))
+    return NamedSharding(jax.typeof(like).sharding.mesh, wanted)
+
+
+def resharded(array: Any, like: Any, axes: Sequence[int | None]) -> Any:
+    """`array` with the sharding that `sharding_like` tells."""
+    wanted = sharding_like(like, axes)
+    return array if wanted is None else jax.sharding.reshard(array, wanted)
 
 
 def contracted_sharding(a: Any, b: Any, heads: int = 0) -> NamedSharding | None:

@@ -126,6 +126,7 @@ def softmax_cross_entropy(
         _check_classes(targets, weights, logits.shape[-1])
         if targets.dtype.itemsize < 4:
             targets = targets.astype(jnp.int32)  # uint8 cannot hold K = 256, which they are compared with
+        targets = _beside(targets, logits)
         cost = Cost(_class_ce, _class_ce_vjp)
     else:
         targets = _like_outputs(targets, logits, "logits")
@@ -204,7 +205,12 @@ def _like_outputs(targets, outputs, outputs_name):
     targets = checks.floating("targets", targets, f"cast them to {outputs.dtype}")
     checks.shape("targets", targets, f"that of {outputs_name}", outputs.shape)
     checks.same_dtype("targets", targets, outputs_name, outputs)
-    return targets
+    return _beside(targets, outputs)
+
+
+def _beside(array, outputs):
+    """Targets or weights, one a row or one an output, sharded as the outputs are, where types have shardings."""
+    return types.resharded(array, outputs, range(array.ndim))
 
 
 def _check_classes(classes, weights, number):
@@ -223,7 +229,7 @@ def _check_classes(classes, weights, number):
 
 
 def _weights(weights, shape, outputs):
-    return types.resharded(_broadcast_weights(weights, shape, outputs), outputs, range(len(shape)))
+    return _beside(_broadcast_weights(weights, shape, outputs), outputs)
 
 
 def _broadcast_weights(weights, shape, outputs):

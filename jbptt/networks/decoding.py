@@ -77,8 +77,8 @@ def _one_by_one(next, state, start, each, choose, end):
         gain = jnp.take_along_axis(jax.nn.log_softmax(logits), token[..., None], axis=-1)[..., 0]
         return (state, token, ended | (token == end), jnp.where(ended, score, score + gain)), token
 
-    nothing = jnp.zeros(start.shape, jax.eval_shape(next, state, start)[1].dtype)
-    carry = state, start.astype(jnp.int32), jnp.zeros(start.shape, bool), nothing
+    nothing = jnp.zeros_like(start, jax.eval_shape(next, state, start)[1].dtype)
+    carry = state, start.astype(jnp.int32), jnp.zeros_like(start, bool), nothing
     (_, _, _, scores), tokens = lax.scan(step, carry, each)
     return Decoded(tokens, _lengths(tokens, end), scores)
 
@@ -107,7 +107,7 @@ def _beam_search(steps, width, next, state, start, end, length_penalty):
     state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:, None], (B, width, *leaf.shape[1:])), state)
     token = jnp.broadcast_to(start[:, None], (B, width)).astype(jnp.int32)
     dtype = jax.eval_shape(next, state, token)[1].dtype
-    score = jnp.full((B, width), -jnp.inf, dtype).at[:, 0].set(0)  # one beam to begin with
+    score = jnp.where(jnp.arange(width) == 0, 0, jnp.full_like(token, -jnp.inf, dtype))  # one beam to begin with
 
     def step(carry, t):
         state, token, ended, score, written = carry
@@ -124,8 +124,8 @@ def _beam_search(steps, width, next, state, start, end, length_penalty):
         state, ended, written = jax.tree.map(of_beam, (state, ended, written))
         return (state, token, ended | (token == end), score, written.at[:, :, t].set(token)), None
 
-    written = jnp.full((B, width, steps), end, jnp.int32)
-    carry = state, token, jnp.zeros((B, width), bool), score, written
+    written = jnp.broadcast_to(jnp.full_like(token, end)[..., None], (B, width, steps))
+    carry = state, token, jnp.zeros_like(token, bool), score, written
     (_, _, _, score, written), _ = lax.scan(step, carry, jnp.arange(steps))
     tokens = jnp.moveaxis(written, -1, 0)  # [T, B, W]
     lengths = _lengths(tokens, end)

@@ -140,7 +140,7 @@ def stack(
         if key is not None:
             key_between, key_within = jax.random.split(jax.random.fold_in(key, number))
             if number > 0 and dropout > 0:
-                hs = hs * dropout_mask(key_between, dropout, hs.shape, hs.dtype)
+                hs = hs * dropout_mask(key_between, dropout, hs)
             options["key"] = key_within
         if isinstance(layer, Bidirectional):
             end, hs = bidirectional(layer, of_layer, hs, state, reset_state=reset_state, **options)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from jbptt import checks
+from jbptt._jax import types
 from jbptt.autodiff import Vjp
 from jbptt.cells.pieces import features_of_h
 from jbptt.cells.products import drawn
@@ -24,7 +25,7 @@ from jbptt.networks.layers import Bidirectional, Layer, check_layers, stack, sta
 from jbptt.networks.memory import with_memory
 from jbptt.recurrence.inputs import Inputs, Spec
 from jbptt.recurrence.plain import plain_residuals
-from jbptt.unrolling import check_cell
+from jbptt.unrolling import check_cell, like_batch
 
 Params = dict[str, Any]
 """{"source", "target": embeddings, "encoder", "decoder", "bridges": one a layer, "output": {"w", "b"}}."""
@@ -171,7 +172,7 @@ def _started(model, params, source, source_lengths, vjp):
     ]
     if _attends(model):
         decoder[-1] = with_memory(decoder[-1], hs, source_lengths, vjp=vjp)
-    return decoder, tuple(states)
+    return decoder, tuple(like_batch(state, xs) for state in states)  # a bridge's zeros are sharded as nothing yet
 
 
 def _embedded(name, embedding, tokens):
@@ -180,7 +181,11 @@ def _embedded(name, embedding, tokens):
         raise TypeError(f"{name} must be integers, tokens, got {tokens.dtype}")
     last = embedding.shape[0] - 1
     checks.within(name, tokens, last, f"tokens in 0..{last}")
-    return jnp.take(embedding, jnp.where(tokens < 0, embedding.shape[0], tokens), axis=0)  # −1 is no last token
+    rows = jnp.where(tokens < 0, embedding.shape[0], tokens)  # −1 is no last token
+    sharding = types.sharding_like(
+        tokens, [*range(tokens.ndim), None]
+    )  # of the rows taken: JAX does not tell by itself
+    return jnp.asarray(embedding).at[rows].get(mode="fill", out_sharding=sharding)
 
 
 def _alike(cell, params, end):

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jbptt._jax import types
+
 
 class Masks(NamedTuple):
     """The masks of one step, or of all of them, with a time axis before the others. None: there are none.
@@ -96,10 +98,11 @@ def _mixed(stay, entered, made):
 
 
 def where(mask: jax.Array, yes: Any, no: Any) -> Any:
-    """`jnp.where` for pytrees: a mask [B], or [], for leaves [B, ...]."""
+    """`jnp.where` for pytrees: a mask [B], or [], for leaves [B, ...], as which it is sharded."""
 
     def choose(y, n):
-        return jnp.where(jnp.broadcast_to(jnp.expand_dims(mask, tuple(range(mask.ndim, y.ndim))), y.shape), y, n)
+        of_all = jnp.broadcast_to(jnp.expand_dims(mask, tuple(range(mask.ndim, y.ndim))), y.shape)
+        return jnp.where(types.resharded(of_all, y, range(y.ndim)), y, n)
 
     return jax.tree.map(choose, yes, no)
 

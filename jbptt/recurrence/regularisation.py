@@ -13,11 +13,19 @@ import jax
 import jax.numpy as jnp
 
 from jbptt import checks
+from jbptt._jax import types
 
 
-def dropout_mask(key: jax.Array, rate: float, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-    """0 with probability `rate`, or else 1/(1 − rate), so that the mean is 1."""
-    return jax.random.bernoulli(key, 1 - rate, shape).astype(dtype) / jnp.asarray(1 - rate, dtype)
+def dropout_mask(key: jax.Array, rate: float, like: jax.Array) -> jax.Array:
+    """0 with probability `rate`, or else 1/(1 − rate), so that the mean is 1; of the shape, dtype and sharding of
+    `like`."""
+    return _drawn(key, 1 - rate, like).astype(like.dtype) / jnp.asarray(1 - rate, like.dtype)
+
+
+def _drawn(key, rate, like, *first):
+    """Booleans, [*first, *like.shape]: each device draws those of its own part of the batch."""
+    sharding = types.sharding_like(like, [*[None] * len(first), *range(like.ndim)])
+    return jax.random.bernoulli(key, rate, (*first, *like.shape), out_sharding=sharding)
 
 
 def zoneout_rates(zoneout: Any, state: Any) -> list[Real | float]:
@@ -48,6 +56,6 @@ def zoneout_masks(key: jax.Array | None, rates: list[Real | float], state: Any, 
     def of_leaf(key, rate, leaf):
         if rate == 0:
             return jnp.zeros(T, bool)
-        return jnp.full(T, rate, leaf.dtype) if key is None else jax.random.bernoulli(key, rate, (T, *leaf.shape))
+        return jnp.full(T, rate, leaf.dtype) if key is None else _drawn(key, rate, leaf, T)
 
     return jax.tree.unflatten(structure, map(of_leaf, keys, rates, leaves))
