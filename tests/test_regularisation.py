@@ -46,7 +46,7 @@ def test_recurrent_dropout_is_weights_without_rows(name):
     """Of each sequence by itself, values and gradients."""
     cell, args = CELLS[name], arguments(name)
     state = args[2]
-    mask = dropout_mask(jax.random.split(KEY)[0], RATE, state.h.shape, state.h.dtype)
+    mask = dropout_mask(jax.random.split(KEY)[0], RATE, state.h)
 
     def apart(params, xs, state):
         runs = [
@@ -114,7 +114,7 @@ def test_a_key_that_nothing_is_drawn_with_is_of_no_matter():
 
 
 def test_a_mask_for_every_sequence_and_its_mean_is_1():
-    mask = np.asarray(dropout_mask(KEY, 0.25, (400, 250), jnp.float32))
+    mask = np.asarray(dropout_mask(KEY, 0.25, jnp.zeros((400, 250), jnp.float32)))
     np.testing.assert_allclose(np.mean(mask == 0), 0.25, atol=0.006)  # 10⁵ draws: 0.0014 is one deviation
     np.testing.assert_allclose(np.unique(mask), [0, 4 / 3])
 
