@@ -182,9 +182,7 @@ def _embedded(name, embedding, tokens):
     last = embedding.shape[0] - 1
     checks.within(name, tokens, last, f"tokens in 0..{last}")
     rows = jnp.where(tokens < 0, embedding.shape[0], tokens)  # −1 is no last token
-    sharding = types.sharding_like(
-        tokens, [*range(tokens.ndim), None]
-    )  # of the rows taken: JAX does not tell by itself
+    sharding = types.sharding_like(tokens, [*range(tokens.ndim), None])  # which JAX does not find by itself
     return jnp.asarray(embedding).at[rows].get(mode="fill", out_sharding=sharding)
 
 
