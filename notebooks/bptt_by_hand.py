@@ -244,7 +244,7 @@ check_twins("jbptt.mlp", partial(jbptt.mlp, activation=f), params, x)
 
 # %%
 show(lecture._single_input, "state, first")
-show(plain.plain, "def one_step", "return Outputs")
+show(plain.scanned, "def one_step")
 show(lecture.siso, "last, _, _ =")
 
 # %% [markdown]
@@ -435,7 +435,7 @@ check_twins("jbptt.simo", simo, network_params(p), xs[1], state)
 # nothing else than the layer's weight gradient.
 
 # %%
-show(plain.plain, "zs =", "zs =")
+show(plain.scanned, "zs =", "zs =")
 show(scan.backward, "of_inputs, dxs")
 show(jbptt.rnn.rule.project)
 show(jbptt.rnn.rule.project_vjp)

@@ -36,6 +36,7 @@ OPTIONS = ("dropout_zoneout_lengths_resets",)
 FAST = {
     "app/test_resume.py": NONE,
     "app/test_sample.py": NONE,
+    "app/test_train_chars.py": ("clockwork",),
     "app/test_translation.py": NONE,
     "benchmarks/test_benchmarks.py": NONE,
     "test_cells.py": ("lstm",),
@@ -58,9 +59,10 @@ FAST = {
     "test_oracles_torch.py": NONE,
     "test_readme.py": ("0",),
     "test_regularisation.py": ("lstm",),
+    "test_seq2seq.py": ("bahdanau",),
     "test_structure.py": ("lstm",),
     "test_time.py": ("gru",),
-    "test_transforms.py": ("lstm", "scan", *OPTIONS),
+    "test_transforms.py": ("lstm", "scan"),
 }
 """Of these files the fast tier takes, of tests with parameters, those with one of the names among them, and of the
 others all; of NONE nothing. Of the files that are not here it takes what is not marked `full`."""

@@ -195,6 +195,7 @@ def runs(draw):
     return cell, Sizes(T, B, draw(st.integers(1, 3)), 4), dtype, options
 
 
+@pytest.mark.full
 @given(runs())
 @settings(max_examples=6)
 def test_any_options_together(run):
