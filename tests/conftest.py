@@ -31,8 +31,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("repeatable")
 
-NONE, ROWS = (), ("lstm", "bahdanau", "scan", "mlp", "softmax_cross_entropy_classes")
-OPTIONS = ("dropout_zoneout_lengths_resets",)
+NONE = ()
 FAST = {
     "app/test_resume.py": NONE,
     "app/test_sample.py": NONE,
@@ -42,7 +41,14 @@ FAST = {
     "test_cells.py": ("lstm",),
     "test_compare.py": NONE,
     "test_forward_mode.py": ("scan",),
-    "test_gradients.py": (*ROWS, *OPTIONS),
+    "test_gradients.py": (
+        "lstm",
+        "bahdanau",
+        "scan",
+        "mlp",
+        "softmax_cross_entropy_classes",
+        "dropout_zoneout_lengths_resets",
+    ),
     "test_initialisation.py": ("lstm", "gru"),
     "test_layers.py": NONE,
     "test_mutants.py": (

@@ -1,15 +1,17 @@
 """A recurrence over random arrays, for tests of backends: values, every gradient, and how far from float64 they are."""
 
+import math
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import TOLERANCE
+from helpers import TOLERANCE, floats, to_numpy
 
 import jbptt
 from jbptt.comparison.pair import random_cotangents, value_and_gradients
+from jbptt.comparison.rows import Draws, Sizes
 
 OPTIONS = {
     "plain": {},
@@ -32,13 +34,8 @@ class Problem:
     def __init__(self, cell, T, batch, I, H, options=(), seed=0):
         draw = np.random.default_rng(seed)
         self.cell, self.options, self.seed = cell, dict(options), seed
-        params = cell.init(jax.random.key(seed), I, H, jnp.float64)
-        params = {name: leaf + 0.2 * draw.standard_normal(leaf.shape) for name, leaf in params.items()}
-        xs = draw.standard_normal((T, *batch, I))
-        start = cell.initial_state(params, batch)
-        state = jax.tree.map(
-            lambda leaf: draw.standard_normal(leaf.shape) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, start
-        )
+        of_cell = Draws(seed, jnp.float64).of_cell(cell, Sizes(T, math.prod(batch), I, H), batch)
+        params, xs, state = to_numpy(of_cell)
         reset_state = None
         if self.options.pop("reset_state", False):
             reset_state = jax.tree.map(lambda leaf: leaf[::-1] - 1, state)
@@ -61,11 +58,7 @@ class Problem:
         """Values, and the gradients of every argument."""
         function, args = partial(self.forward, **how), self.arrays(dtype)
         cotangents = random_cotangents(function, args, self.seed + 1)
-        return real(jax.jit(value_and_gradients(function))(args, cotangents))
-
-
-def real(tree):
-    return [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+        return floats(jax.jit(value_and_gradients(function))(args, cotangents))
 
 
 def errors(got, expected):

@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import pytest
-from helpers import full
+from helpers import floats, full
 from jax import lax, monitoring
 
 import jbptt
@@ -31,11 +31,7 @@ def unrolled(cell, **options):
 
 
 def gradient(function, *args):
-    return lambda: jax.grad(lambda *args: sum(jnp.sum(leaf) for leaf in reals(function(*args))))(*args)
-
-
-def reals(tree):
-    return [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return lambda: jax.grad(lambda *args: sum(jnp.sum(leaf) for leaf in floats(function(*args))))(*args)
 
 
 PARAMS = jbptt.lstm.init(KEY, I, H)

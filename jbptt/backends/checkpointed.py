@@ -47,7 +47,7 @@ def checkpointed(inner: Backend, k: int) -> Backend:
         if cotangents.hs.size == 0:
             return Inputs(NO_COTANGENT, cotangents.state, NO_COTANGENT, NO_COTANGENT, NO_COTANGENT)
 
-        inner_spec = spec._replace(wanted=spec.wanted._replace(state=True))  # by which segments hang together
+        spec = spec._replace(wanted=spec.wanted._replace(state=True))  # by which segments hang together
 
         def segment_back(later, at_segment):
             dconsts, dstate, dreset = later
@@ -55,7 +55,7 @@ def checkpointed(inner: Backend, k: int) -> Backend:
             of_segment = _segment(inputs, start, part)
             out, saved = inner.forward_residuals(spec, of_segment)
             kept = Residuals((of_segment,), out if inner.keeps_outputs else None, saved)
-            d = inner.backward(inner_spec, kept, Outputs(dstate, dhs))
+            d = inner.backward(spec, kept, Outputs(dstate, dhs))
             if d.consts is not NO_COTANGENT:
                 dconsts = jax.tree.map(_plus, dconsts, d.consts, is_leaf=_is_none)
             return (dconsts, d.state, None if dreset is None else add(dreset, d.reset_state)), d.xs
