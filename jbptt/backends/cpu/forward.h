@@ -17,9 +17,8 @@ constexpr int kProjectedRows = 48;  // of x U, ahead of the steps that use them
 
 inline ScratchSize forward_scratch(const Plan& plan) {
   const size_t z = plan.gate_width;
-  return {whole_lines(plan.I * z) + whole_lines(plan.H * z) + whole_lines(z),
-          // Each piece of a slice is filled up to whole lines.
-          kProjectedRows * z + static_cast<size_t>(kRowsAtOnce) * plan.panel_width + 6 * kLine,
+  return {piece(plan.I * z) + piece(plan.H * z) + piece(z),
+          kProjectedRows * z + static_cast<size_t>(kRowsAtOnce) * plan.panel_width + kLinesOfPieces,
           z + static_cast<size_t>(plan.Hp) * (plan.kind.has_c ? 3 : 2)};
 }
 

@@ -18,7 +18,7 @@ class Gradients {
     return (static_cast<size_t>(plan.H) + 1 + plan.I + 1) * plan.panels * plan.panel_width;
   }
   static size_t packed(const Plan& plan) {  // of a task of weights
-    return columns(plan.H + 1) + columns(plan.I + 1) + whole_lines(static_cast<size_t>(kChain) * plan.panel_width);
+    return columns(plan.H + 1) + columns(plan.I + 1) + piece(static_cast<size_t>(kChain) * plan.panel_width);
   }
   static size_t dx_rows(const Plan& plan) { return static_cast<size_t>(kRowsOfX) * plan.I_up; }
 
@@ -77,7 +77,7 @@ class Gradients {
   static constexpr int kRowsOfX = 96;
   static constexpr int kColumn = kChain + 16;  // from column to column: no power of two, which caches dislike
 
-  static size_t columns(int number) { return whole_lines(static_cast<size_t>(number) * kColumn); }
+  static size_t columns(int number) { return piece(static_cast<size_t>(number) * kColumn); }
 
   // Those of a matrix's `size` rows, and of the ones below them, that are one part in `parts`.
   struct Rows {
@@ -123,12 +123,15 @@ class Gradients {
   }
 
   void pack_delta(int panel, int n0, int n, const int* columns, float* to) const {
-    const int first = panel * call_.kind.units, units = call_.vectors_in(panel);
-    for (int k = 0; k < n; ++k)
-      for (int u = first; u < first + units; ++u) {
-        const float* from = p.saved + (static_cast<size_t>(n0 + k) * call_.vectors + u) * call_.S * kLanes;
-        for (int g = 0; g < call_.G; ++g, to += kLanes) store(to, load(from + columns[g] * kLanes));
-      }
+    const int first = panel * call_.kind.units, units = call_.vectors_in(panel), G = call_.G, S = call_.S;
+    const size_t row = static_cast<size_t>(call_.vectors) * S * kLanes;
+    const float* from = p.saved + n0 * row + static_cast<size_t>(first) * S * kLanes;
+    for (int g = 0; g < G; ++g) {
+      const float* column = from + columns[g] * kLanes;
+      float* block = to + g * kLanes;
+      for (int k = 0; k < n; ++k, column += row)
+        for (int u = 0; u < units; ++u, block += G * kLanes) store(block, load(column + u * S * kLanes));
+    }
   }
 
   // Rows of a panel's sums into a weight's gradient.
