@@ -16,10 +16,9 @@ struct BackwardScratch {
   BackwardScratch(const Plan& plan, bool of_weights, bool of_xs)
       : WT(static_cast<size_t>(plan.gate_width) * plan.Hp), UT(of_xs ? columns_at_x(plan) * plan.I_up : 0),
         sums(of_weights ? Gradients::sums(plan) : 0),
-        of_worker(piece(
-            std::max(of_weights ? Gradients::packed(plan) : 0, of_xs ? Gradients::dx_rows(plan) : 0))),
+        of_worker(piece(std::max(of_weights ? Gradients::packed(plan) : 0, of_xs ? Gradients::dx_rows(plan) : 0))),
         dp(plan.kind.extra == Extra::peepholes ? whole_lines(3 * static_cast<size_t>(plan.Hp)) : 0),
-        size{piece(WT) + piece(UT) + piece(sums), of_worker + dp + kLinesOfPieces,
+        size{piece(WT) + piece(UT) + piece(sums), of_worker + dp + kMostExcess,
              plan.gate_width + 4 * static_cast<size_t>(plan.Hp)} {}
 
   static size_t columns_at_x(const Plan& plan) { return static_cast<size_t>(plan.vectors) * plan.S * kLanes; }

@@ -18,7 +18,7 @@ constexpr int kProjectedRows = 48;  // of x U, ahead of the steps that use them
 inline ScratchSize forward_scratch(const Plan& plan) {
   const size_t z = plan.gate_width;
   return {piece(plan.I * z) + piece(plan.H * z) + piece(z),
-          kProjectedRows * z + static_cast<size_t>(kRowsAtOnce) * plan.panel_width + kLinesOfPieces,
+          kProjectedRows * z + static_cast<size_t>(kRowsAtOnce) * plan.panel_width + kMostExcess,
           z + static_cast<size_t>(plan.Hp) * (plan.kind.has_c ? 3 : 2)};
 }
 

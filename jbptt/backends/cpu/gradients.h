@@ -18,7 +18,8 @@ class Gradients {
     return (static_cast<size_t>(plan.H) + 1 + plan.I + 1) * plan.panels * plan.panel_width;
   }
   static size_t packed(const Plan& plan) {  // of a task of weights
-    return columns(plan.H + 1) + columns(plan.I + 1) + piece(static_cast<size_t>(kChain) * plan.panel_width);
+    const size_t delta = static_cast<size_t>(kChain) * plan.panel_width;
+    return piece(columns(plan.H + 1)) + piece(columns(plan.I + 1)) + piece(delta);
   }
   static size_t dx_rows(const Plan& plan) { return static_cast<size_t>(kRowsOfX) * plan.I_up; }
 
@@ -77,7 +78,7 @@ class Gradients {
   static constexpr int kRowsOfX = 96;
   static constexpr int kColumn = kChain + 16;  // from column to column: no power of two, which caches dislike
 
-  static size_t columns(int number) { return piece(static_cast<size_t>(number) * kColumn); }
+  static size_t columns(int number) { return static_cast<size_t>(number) * kColumn; }
 
   // Those of a matrix's `size` rows, and of the ones below them, that are one part in `parts`.
   struct Rows {

@@ -23,7 +23,9 @@ constexpr size_t whole_lines(size_t floats) { return (floats + kLine - 1) / kLin
 // forward pass of small sizes a fifth.
 constexpr size_t piece(size_t floats) { return whole_lines(floats) + kLine; }
 
-constexpr size_t kLinesOfPieces = 16 * kLine;  // at most, of a thread's: what its pieces take beyond what they have
+// Floats that all pieces of a thread together take beyond what they have, at most: two lines each of the five of a
+// slice, one for where the slice begins, and, once, those of what all threads share.
+constexpr size_t kMostExcess = 16 * kLine;
 
 // Hands out pieces of a block of memory.
 class Scratch {
