@@ -5,10 +5,7 @@ for letter.
 """
 
 import re
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import hypothesis
 import hypothesis.strategies as st
@@ -344,13 +341,6 @@ def gradient_by_xs(u, xs):
         return jnp.sum(jbptt.scan(lambda h, x: (jnp.tanh(h * 0.5 + x @ u), None), jnp.zeros_like(xs[0] @ u), xs)[0])
 
     return jax.grad(cost)(u)
-
-
-def test_on_several_devices():
-    """In a process of its own, for the number of devices is fixed when JAX begins."""
-    script = Path(__file__).parent / "scan_on_devices.py"
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 # Any body.

@@ -1,17 +1,10 @@
-"""A batch cut over two CPU devices by `jax.shard_map`, against the whole batch on one: prints what agrees.
-
-Run by test_sharding.py in a process of its own, for the number of devices is fixed when JAX begins.
-"""
+"""A batch cut over two CPU devices by `jax.shard_map`, against the whole batch on one."""
 
 from functools import partial
 
 import jax
-
-if __name__ == "__main__":
-    jax.config.update("jax_num_cpu_devices", 2)
-    jax.config.update("jax_enable_x64", True)
-
 import jax.numpy as jnp
+import pytest
 from helpers import TOLERANCE, assert_close
 from jax import lax
 from jax.sharding import AxisType, PartitionSpec as P
@@ -29,7 +22,11 @@ RUNS = {
 SPECS = (P(), P(None, "batch"), P("batch"), P("batch"), P(None, "batch"))
 
 
-def check(cell, options, dtype):
+@pytest.mark.full
+@pytest.mark.parametrize("name", RUNS)
+def test_a_batch_cut_over_devices(name):
+    """First and second derivatives: weights' gradients are summed over the devices."""
+    cell, options, dtype = RUNS[name]
     key = jax.random.key(0)
     params = cell.init(key, I, H, dtype)
     head = {"w": jax.random.normal(key, (H, 2), dtype)}
@@ -44,7 +41,7 @@ def check(cell, options, dtype):
         _, hs = jbptt.unroll(cell, params["cell"], xs, state, **marks, **options, vjp=vjp)
         return jnp.sum(jbptt.dense(params["head"], hs, vjp=vjp) ** 2)
 
-    mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
+    mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
 
     @partial(jax.shard_map, mesh=mesh, in_specs=SPECS, out_specs=P())
     def sharded(*args):
@@ -70,11 +67,12 @@ def check(cell, options, dtype):
     close(jax.jit(gradients_within)(*floats, *integers), expected[0], note="the gradient in shard_map")
 
 
-def check_scan():
+@pytest.mark.full
+def test_scan():
     """A weight that is the same on every device, met by what is not."""
     key = jax.random.key(0)
     w, xs = jax.random.normal(key, (8, 8)), jax.random.normal(key, (T, 2, 8))
-    mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
+    mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
 
     def gradient(scan):
         @partial(jax.shard_map, mesh=mesh, in_specs=(P(), P(None, "batch")), out_specs=P(None, "batch"))
@@ -84,12 +82,3 @@ def check_scan():
         return jax.jit(jax.grad(lambda w, xs: jnp.sum(run(w, xs) ** 2), (0, 1)))(w, xs)
 
     assert_close(gradient(jbptt.scan), gradient(lax.scan), note="scan")
-
-
-if __name__ == "__main__":
-    assert jax.device_count() == 2
-    for name, run in RUNS.items():
-        check(*run)
-        print(name)
-    check_scan()
-    print("scan")
