@@ -116,7 +116,9 @@ def like(name: str, value: Any, expected: Any, remedy: str = "") -> None:
 def mapping(name: str, params: Any, remedy: str) -> None:
     """Raises ValueError unless `params` is a mapping that JAX knows as a pytree, as dict and its like are."""
     if not isinstance(params, Mapping) or jax.tree_util.all_leaves([params]):
-        raise ValueError(f"{name} must be a dict, got {type(params).__name__}: {remedy}")
+        raise ValueError(
+            f"{name} must be a dict, or a mapping that JAX knows as a pytree, got {type(params).__name__}: {remedy}"
+        )
 
 
 def keys(name: str, params: Any, needed: set[str], others: set[str], remedy: str) -> None:

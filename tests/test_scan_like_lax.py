@@ -16,6 +16,7 @@ import pytest
 from helpers import TOLERANCE, assert_close
 from jax import lax
 from jax._src.test_util import count_jit_and_pmap_lowerings
+from jax.experimental import checkify
 from programs import equations, reverse_carries
 
 import jbptt
@@ -341,6 +342,21 @@ def gradient_by_xs(u, xs):
         return jnp.sum(jbptt.scan(lambda h, x: (jnp.tanh(h * 0.5 + x @ u), None), jnp.zeros_like(xs[0] @ u), xs)[0])
 
     return jax.grad(cost)(u)
+
+
+@pytest.mark.parametrize("form", [lambda run: run, jax.jit, lambda run: jax.grad(lambda *args: jnp.sum(run(*args)))])
+def test_checkify_sees_into_the_body(form):
+    def error(scan, index):
+        def run(w, table):
+            return scan(lambda h, x: (jnp.tanh(h @ w + table[index]), None), H0, None, T)[0]
+
+        table = jnp.ones((3, *H0.shape), H0.dtype)
+        with jax.numpy_dtype_promotion("standard"):  # as what checkify makes of an index needs
+            return checkify.checkify(form(run), errors=checkify.index_checks)(W, table)[0].get()
+
+    assert "index 7 is out of bounds" in error(lax.scan, jnp.int32(7))
+    assert error(jbptt.scan, jnp.int32(7)) == error(lax.scan, jnp.int32(7))
+    assert error(jbptt.scan, jnp.int32(1)) is None
 
 
 # Any body.

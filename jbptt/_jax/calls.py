@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-from jax._src import effects
+from jax._src import checkify, effects
 from jax.core import Tracer
 from jax.extend import core
 from jax.interpreters import ad, batching, mlir
@@ -144,6 +144,13 @@ def _moved(array, to):
     return jax.numpy.moveaxis(array, 0, to)
 
 
+def _checkify(*given, rules, program):
+    """What `jax.experimental.checkify` looks for in `evaluate`, found there; differentiated then, it is so by JAX."""
+    number = len(program.jaxpr.in_avals)
+    *context, error, enabled_errors = given[: len(given) - number]  # a context since JAX 0.11
+    return checkify.checkify_jaxpr(*context, program.jaxpr, enabled_errors, error, *given[len(given) - number :])
+
+
 def _lower(context, *operands, rules, program):
     return mlir.lower_fun(core.jaxpr_as_fun(program.jaxpr), multiple_results=True)(context, *operands)
 
@@ -169,5 +176,6 @@ call_p.def_abstract_eval(lambda *operands, rules, program: program.trace(rules, 
 ad.primitive_jvps[call_p] = _jvp
 ad.primitive_transposes[call_p] = _transpose
 batching.fancy_primitive_batchers[call_p] = _batch  # told the axis, which may have a name
+checkify.error_checks[call_p] = _checkify
 mlir.register_lowering(call_p, _lower)
 mlir.register_lowering(call_p, _lower_on_cpu, platform="cpu")
