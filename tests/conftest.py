@@ -22,7 +22,7 @@ COMPILED = Path(__file__).parent.parent / ".pytest_cache" / "compiled"
 os.environ["XLA_FLAGS"] = " ".join([*COMPILING_FAST, os.environ.get("XLA_FLAGS", "")])
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(COMPILED)  # in the environment for the processes that tests start
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
-jax.config.update("jax_num_cpu_devices", 4)  # fixed when JAX begins; what is not told of them runs on the first
+jax.config.update("jax_num_cpu_devices", 4)  # fixed when JAX begins; what names no device runs on the first
 jax.config.update("jax_compilation_cache_dir", str(COMPILED))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_enable_x64", True)

@@ -82,6 +82,69 @@ def test_softmax_cross_entropy_of_extreme_logits(vjp, soft):
     np.testing.assert_array_equal(gradient, [[0, 0, 0], [1, -1, 0]])
 
 
+TAILS = np.concatenate([np.arange(-100, 101, 4.0), [-17.0, -16.0, 16.0, 17.0, 0.25]])
+ROUNDING = {jnp.float32: 1e-6, jnp.bfloat16: 2e-2}
+"""Of each number, relative to itself: eight and three units of the dtype's rounding."""
+both_dtypes = pytest.mark.parametrize("dtype", ROUNDING, ids=lambda dtype: dtype.__name__)
+
+
+def costs_and_slopes(loss, z, t, vjp):
+    """The cost of every row, and its gradient by its own logits."""
+
+    def each(z, t):
+        return jax.value_and_grad(lambda z: loss(z, t, vjp=vjp))(z)
+
+    return [np.asarray(array, np.float64) for array in jax.jit(jax.vmap(each))(z, t)]
+
+
+def assert_digits(got, expected, dtype):
+    """Of every entry; below the dtype's smallest normal numbers nothing is asked."""
+    np.testing.assert_allclose(got, expected, rtol=ROUNDING[dtype], atol=1e-37)
+
+
+@both_vjps
+@both_dtypes
+@pytest.mark.parametrize("target", [0.0, 1.0, 0.25])
+def test_binary_cross_entropy_keeps_its_digits_in_the_tails(target, dtype, vjp):
+    z, t = jnp.array(TAILS, dtype), jnp.full(TAILS.shape, target, dtype)
+    costs, slopes = costs_and_slopes(jbptt.binary_cross_entropy, z, t, vjp)
+    assert_digits(costs, target * np.logaddexp(0, -TAILS) + (1 - target) * np.logaddexp(0, TAILS), dtype)
+    if target != 0.25:  # elsewhere y − t passes 0
+        expected = (1 - target) / (1 + np.exp(-TAILS)) - target / (1 + np.exp(TAILS))
+        assert_digits(slopes, expected, dtype)
+
+
+@pytest.mark.parametrize("vjp", ["manual"])  # JAX's derivative of log softmax is y − t, which cancels
+@both_dtypes
+@pytest.mark.parametrize("soft", [False, True], ids=["classes", "distributions"])
+def test_softmax_cross_entropy_keeps_its_digits_in_the_tails(soft, dtype, vjp):
+    """Logits (z, 0, 0), whose class is the first: C = log(1 + 2 exp(−z)), ∂C/∂z = −1 / (1 + exp(z) / 2)."""
+    z = jnp.stack([jnp.array(TAILS, dtype), *jnp.zeros((2, TAILS.size), dtype)], axis=-1)
+    classes = jnp.zeros(TAILS.size, int)
+    t = jax.nn.one_hot(classes, 3, dtype=dtype) if soft else classes
+    costs, slopes = costs_and_slopes(jbptt.softmax_cross_entropy, z, t, vjp)
+    assert_digits(costs, np.logaddexp(0, np.log(2) - TAILS), dtype)
+    not_y = 1 / (1 + np.exp(TAILS) / 2)
+    assert_digits(slopes, np.stack([-not_y, not_y / 2, not_y / 2], axis=-1), dtype)
+
+
+@both_vjps
+def test_what_has_probability_0_costs_nothing_however_impossible_it_is(vjp):
+    z, t = jnp.array([[-jnp.inf, 0.0, 1.0]]), jnp.array([[0.0, 0.25, 0.75]])
+    loss, (dz, dt) = jax.value_and_grad(partial(jbptt.softmax_cross_entropy, vjp=vjp), (0, 1))(z, t)
+    without, (dz_without, dt_without) = jax.value_and_grad(jbptt.softmax_cross_entropy, (0, 1))(z[:, 1:], t[:, 1:])
+    np.testing.assert_allclose([loss, *dz[0], *dt[0]], [without, 0, *dz_without[0], 0, *dt_without[0]], rtol=1e-12)
+    loss, gradient = loss_and_gradient(jbptt.binary_cross_entropy, z[0, :1], jnp.zeros(1), vjp=vjp)
+    assert loss == 0 and gradient == 0
+
+
+@both_vjps
+def test_second_derivatives_where_several_logits_are_the_largest(vjp):
+    """∂²C/∂z² = diag(y) − y yᵀ."""
+    hessian = jax.hessian(lambda z: jbptt.softmax_cross_entropy(z, jnp.array(1), vjp=vjp))(jnp.zeros(3))
+    np.testing.assert_allclose(hessian, np.eye(3) / 3 - 1 / 9, atol=1e-15)
+
+
 @given(z=st.lists(finite, min_size=3, max_size=3), t=st.floats(0, 1, allow_subnormal=False))
 def test_losses_are_finite_whatever_the_logits(z, t):
     z, t = jnp.array(z), jnp.array([t, 1 - t, 0.0])

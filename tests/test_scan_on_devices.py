@@ -95,7 +95,7 @@ def test_shard_map(step):
             return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(run(*args)))
 
         args = PARAMS, init, XS
-        gradients = jax.jit(lambda *args: (jax.value_and_grad(cost, (0, 1, 2))(*args), within(*args)))
-        return jax.block_until_ready(gradients(*args))  # two programs' collectives may wait for each other
+        around_and_within = jax.jit(lambda *args: (jax.value_and_grad(cost, (0, 1, 2))(*args), within(*args)))
+        return jax.block_until_ready(around_and_within(*args))  # two programs' collectives may wait for each other
 
     assert_close(both(jbptt.scan), both(lax.scan), note=f"shard_map, {step.__name__}")

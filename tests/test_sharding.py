@@ -25,8 +25,8 @@ MOVED = re.compile(r"(all-gather|all-to-all|collective-permute)")
 
 
 @pytest.fixture(autouse=True)
-def as_users_have_it():
-    """float32, as kernels have it, and JAX's own promotions."""
+def float32_by_default():
+    """As kernels have it; and JAX's own promotions."""
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 
@@ -213,17 +213,17 @@ def check(name, how, cost, arrays, alone):
     if how == "Auto, from the host":
         by_one = jax.jit(value_and_gradient(cost, "manual")).lower(*arrays).as_text()
         assert KERNEL in by_one or not jbptt.backends()["cpu"].available, f"{name}: there was no kernel to step aside"
-        assert KERNEL not in manual.as_text(), f"{name}: a kernel ran on several devices"
+        assert KERNEL not in manual.as_text(), f"{name}, {how}: a kernel ran on several devices"
     assert_close(got, jax.device_get(alone), 1e-5, f"{name}, {how}")
-    assert not moves(manual), f"{name}: {moves(manual)}"
+    assert not moves(manual), f"{name}, {how}: {moves(manual)}"
     largest = max(leaf.size for leaf in jax.tree.leaves(arrays[0]))
     results = re.findall(r"= (.*?) all-reduce\(", manual.as_text())
     summed = [
         math.prod(int(n) for n in size.split(",") if n) for r in results for size in re.findall(r"\[([\d,]*)\]", r)
     ]
-    assert summed and max(summed) <= largest, f"{name}: all-reduces of {summed}"
+    assert summed and max(summed) <= largest, f"{name}, {how}: all-reduces of {summed}"
     temporaries = [program.memory_analysis().temp_size_in_bytes for program in (manual, auto)]
-    assert temporaries[0] <= 1.5 * temporaries[1] + 4096, f"{name}: temporaries {temporaries}"
+    assert temporaries[0] <= 1.5 * temporaries[1] + 4096, f"{name}, {how}: temporaries {temporaries}"
 
 
 def test_moves_are_seen():

@@ -145,7 +145,8 @@ def _moved(array, to):
 
 
 def _checkify(*given, rules, program):
-    """What `jax.experimental.checkify` looks for in `evaluate`, found there; differentiated then, it is so by JAX."""
+    """What `jax.experimental.checkify` looks for, found in `evaluate`, which then runs on every platform. The gradient
+    of a function that was checkified is JAX's own."""
     number = len(program.jaxpr.in_avals)
     *context, error, enabled_errors = given[: len(given) - number]  # a context since JAX 0.11
     return checkify.checkify_jaxpr(*context, program.jaxpr, enabled_errors, error, *given[len(given) - number :])

@@ -1,7 +1,7 @@
 """Costs C, and ∇C written by hand.
 
 The cross entropies take logits z, with the output activation inside: that is both the stable way to compute
-them (exact for logits of ±1e4) and what turns ∇_y C ⊙ f′(z) into y − t.
+them (to the last digits for logits of ±1e4; −∞ is a class that is masked out) and what turns ∇_y C ⊙ f′(z) into y − t.
 
     mse                       C = ½ (y − t)²                      ∂C/∂y = y − t
     binary_cross_entropy      C = −t log y − (1 − t) log(1 − y)   ∂C/∂z = y − t      y = σ(z)
@@ -19,10 +19,12 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jbptt import checks
 from jbptt._jax import types
 from jbptt.autodiff import HandDerived, Vjp
+from jbptt.feedforward.layer import accumulator
 
 Reduction = Literal["mean", "sum"]
 
@@ -90,12 +92,15 @@ def binary_cross_entropy(
 
 
 def _bce(z, t):
-    # −t log σ(z) − (1 − t) log σ(−z) = softplus(z) − t z, and softplus does not overflow.
-    return jax.nn.softplus(z) - t * z
+    # −t log σ(z) − (1 − t) log σ(−z), and −log σ(z) = softplus(−z). Shorter is softplus(z) − t z, which cancels where a
+    # prediction is confident and right: from z = 16 on it is 0.
+    return _times(t, jax.nn.softplus(-z)) + _times(1 - t, jax.nn.softplus(z))
 
 
 def _bce_vjp(z, t, dcost):
-    return dcost * (jax.nn.sigmoid(z) - t), -dcost * z  # y − t, and log(1 − y) − log y = −z
+    y, not_y = jax.nn.sigmoid(z), jax.nn.sigmoid(-z)
+    dt = _where_it_counts(t, jax.nn.softplus(-z)) - _where_it_counts(1 - t, jax.nn.softplus(z))  # log(1 − y) − log y
+    return dcost * ((1 - t) * y - t * not_y), dcost * dt  # y − t, which would cancel as well
 
 
 def softmax_cross_entropy(
@@ -134,25 +139,63 @@ def softmax_cross_entropy(
     return _weighted(cost, reduction, logits, targets, row_weights, vjp)
 
 
+def _times(t, cost):
+    """t · cost, where 0 · ∞ = 0: what has probability 0 costs nothing, however impossible it is."""
+    return t * _where_it_counts(t, cost)
+
+
+def _where_it_counts(t, cost):
+    return jnp.where((t == 0) & jnp.isinf(cost), 0, cost).astype(cost.dtype)
+
+
 def _softmax_ce(z, t):
-    return -jnp.sum(t * jax.nn.log_softmax(z), axis=-1)
+    return -jnp.sum(_times(t, _log_softmax(z)), axis=-1)
 
 
 def _softmax_ce_vjp(z, t, dcost):
-    dcost = dcost[..., None]
-    dz = jax.nn.softmax(z) * jnp.sum(t, axis=-1, keepdims=True) - t
-    return dcost * dz, -dcost * jax.nn.log_softmax(z)
+    dcost, y = dcost[..., None], _softmax(z)
+    dz = y * (jnp.sum(t, axis=-1, keepdims=True) - t) - t * _not(y)  # y Σ_k t_k − t
+    return dcost * dz, -dcost * _where_it_counts(t, _log_softmax(z))
 
 
 def _class_ce(z, classes):
     index = jnp.clip(classes, 0, z.shape[-1] - 1)[..., None]
-    log_y = jnp.take_along_axis(jax.nn.log_softmax(z), index, axis=-1)[..., 0]
+    log_y = jnp.take_along_axis(_log_softmax(z), index, axis=-1)[..., 0]
     return -log_y * _one_for_a_class(z, classes)
 
 
 def _class_ce_vjp(z, classes, dcost):
-    dz = jax.nn.softmax(z) - jax.nn.one_hot(classes, z.shape[-1], dtype=z.dtype)
+    is_class = jax.nn.one_hot(classes, z.shape[-1], dtype=bool)
+    others = jnp.where(is_class, 0, _softmax(z)).astype(z.dtype)
+    dz = jnp.where(is_class, -jnp.sum(others, axis=-1, keepdims=True), others)  # y − 1 is minus all the others' y
     return (dcost * _one_for_a_class(z, classes))[..., None] * dz, None  # an integer has no gradient
+
+
+def _softmax(z):
+    return jax.nn.softmax(_wide(z)).astype(z.dtype)
+
+
+def _log_softmax(z):
+    """log y, to its last digits also where y is all but 1, of which JAX says 0: the largest z, which is the 1 in
+    log(1 + …), is left out of the sum. Its derivatives are JAX's, of any order, also where several are the largest."""
+    wide = _wide(z)
+    log_y, top = jax.nn.log_softmax(wide), jnp.max(wide, axis=-1, keepdims=True)
+    others = jnp.where(wide == top, 0, jnp.exp(wide - top)).astype(wide.dtype)
+    alike = jnp.sum(wide == top, axis=-1, keepdims=True).astype(wide.dtype) - 1
+    exact = wide - top - jnp.log1p(jnp.sum(others, axis=-1, keepdims=True) + alike)
+    more = jnp.where(jnp.isfinite(log_y), exact - log_y, 0).astype(wide.dtype)
+    return (log_y + lax.stop_gradient(more)).astype(z.dtype)
+
+
+def _not(y):
+    """1 − y, where y is over one half, and so alone there, as the sum of the others."""
+    is_small = y <= 0.5
+    return jnp.where(is_small, 1 - y, jnp.sum(jnp.where(is_small, y, 0).astype(y.dtype), axis=-1, keepdims=True))
+
+
+def _wide(z):
+    """Differences of logits are formed in float32 at least."""
+    return z.astype(accumulator(z))
 
 
 def _one_for_a_class(z, classes):
