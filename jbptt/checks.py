@@ -15,11 +15,19 @@ DTYPES = tuple(map(jnp.dtype, (jnp.float32, jnp.float64, jnp.bfloat16)))
 
 
 def array(name: str, value: Any) -> jax.Array:
-    """`value` as an array. Raises TypeError, naming the argument, if it is none."""
+    """`value` as an array. Raises TypeError, naming the argument, if it is none, ValueError for integers that JAX would
+    cut to 32 bits."""
     try:
-        return jnp.asarray(value)
+        made = jnp.asarray(value)
+    except OverflowError as error:
+        raise ValueError(f"{name} must be within JAX's integers: {error}") from None
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be an array, got {type(value).__name__}: {error}") from None
+    if made.dtype.kind in "iu" and not isinstance(value, jax.Array) and not types.is_traced(made):
+        given = np.asarray(value)
+        if not np.array_equal(given, np.asarray(made)):
+            raise ValueError(f"{name} must be within {made.dtype}, got {given.min()}..{given.max()}")
+    return made
 
 
 def floating(name: str, value: Any, remedy: str) -> jax.Array:
@@ -89,8 +97,9 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def like(name: str, value: Any, expected: Any, remedy: str = "") -> None:
-    """Raises unless the pytree `value` has the structure, shapes (ValueError) and dtypes (TypeError) of `expected`.
+def like(name: str, value: Any, expected: Any, remedy: str = "") -> Any:
+    """The pytree `value`, of arrays. Raises unless it has the structure, shapes (ValueError) and dtypes (TypeError) of
+    `expected`.
 
     `expected` may hold arrays or `jax.ShapeDtypeStruct`s. The message lists every field that differs, and the remedy.
     """
@@ -98,11 +107,10 @@ def like(name: str, value: Any, expected: Any, remedy: str = "") -> None:
     structure, expected_structure = jax.tree.structure(value), jax.tree.structure(expected)
     if structure != expected_structure:
         raise ValueError(f"{name} must have the structure {expected_structure}, got {structure}{remedy}")
+    fields = [name + jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(expected)]
+    value = jax.tree.unflatten(structure, map(_array_or_type, fields, jax.tree.leaves(value)))
     wrong_shapes, wrong_dtypes = [], []
-    pairs = zip(jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(value), strict=True)
-    for (path, want), got in pairs:
-        field = name + jax.tree_util.keystr(path)
-        got = array(field, got) if not hasattr(got, "dtype") else got
+    for field, want, got in zip(fields, jax.tree.leaves(expected), jax.tree.leaves(value), strict=True):
         if got.shape != want.shape:
             wrong_shapes.append(f"{field} must have shape {list(want.shape)}, got {list(got.shape)}")
         if got.dtype != want.dtype:
@@ -111,6 +119,11 @@ def like(name: str, value: Any, expected: Any, remedy: str = "") -> None:
         raise ValueError("; ".join(wrong_shapes) + remedy)
     if wrong_dtypes:
         raise TypeError("; ".join(wrong_dtypes) + remedy)
+    return value
+
+
+def _array_or_type(name, value):
+    return value if isinstance(value, jax.ShapeDtypeStruct) else array(name, value)
 
 
 def mapping(name: str, params: Any, remedy: str) -> None:

@@ -91,8 +91,7 @@ def unroll(
     if reset_state is None:
         reset_state = None if resets is None else state
     else:
-        checks.like("reset_state", reset_state, state, "it must be like the state")
-        reset_state = like_batch(reset_state, xs)
+        reset_state = like_batch(checks.like("reset_state", reset_state, state, "it must be like the state"), xs)
     lengths = None if lengths is None else checked_lengths(lengths, T, tuple(batch))
     valid = None if lengths is None else _like_steps(steps_within(lengths, T), xs)
     if valid is not None:
@@ -154,7 +153,8 @@ def _consts(cell, params, xs):
     if consts.memory is not None:
         shape = (*xs.shape[1:-1], consts.memory.values.shape[-2])
         checks.shape("the memory's mask", consts.memory.mask, "[B, S]", shape)
-    return consts._replace(params=dict(consts.params), memory=like_batch(consts.memory, xs))
+    params = jax.tree.map(jnp.asarray, dict(consts.params))  # NumPy's, and other libraries' tensors, are taken
+    return consts._replace(params=params, memory=like_batch(consts.memory, xs))
 
 
 def _like_steps(mask, xs):
@@ -181,8 +181,7 @@ def start_state(cell: Cell, params: Params, batch_shape: tuple[int, ...], state:
     if state is None:
         return cell.initial_state(params, batch_shape)
     remedy = "make it with the cell's initial_state(params, batch_shape)"
-    checks.like("state", state, jax.eval_shape(lambda: cell.initial_state(params, batch_shape)), remedy)
-    return state
+    return checks.like("state", state, jax.eval_shape(lambda: cell.initial_state(params, batch_shape)), remedy)
 
 
 def like_batch(state: Any, xs: jax.Array) -> Any:

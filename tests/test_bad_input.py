@@ -356,3 +356,35 @@ def test_good_input_of_other_kinds():
     assert (state.c.shape, hs.shape) == ((B, H), (T, B, H))
     assert jbptt.simo(rnn, NET, X, np.int64(T))[1].shape == (T, B, O)
     assert jbptt.softmax_cross_entropy(Y, [0, 1, 2]).shape == ()
+
+
+TOO_LARGE = np.array([2**32 + 1, 2**32 + 1])
+MODEL = jbptt.Seq2Seq((jbptt.gru,), (jbptt.gru,))
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    {
+        "lengths": lambda: jbptt.unroll(jbptt.rnn, jbptt.rnn.init(KEY, 3, 4), np.ones((5, 2, 3)), lengths=TOO_LARGE),
+        "targets": lambda: jbptt.softmax_cross_entropy(np.zeros((2, 5)), TOO_LARGE),
+        "source": lambda: jbptt.seq2seq(
+            MODEL, jbptt.seq2seq_init(KEY, MODEL, 7, 5, 8), TOO_LARGE[None], np.ones((1, 2), int)
+        ),
+    }.items(),
+)
+def test_integers_are_looked_at_before_jax_narrows_them(name, call):
+    """Of 2³² + 1 it would leave 1."""
+    with jax.enable_x64(False), pytest.raises(ValueError, match=f"{name} must be within int32, got {2**32 + 1}"):
+        call()
+
+
+def test_states_and_parameters_of_numpy_are_narrowed_as_inputs_are():
+    with jax.enable_x64(False):
+        params, xs = jbptt.gru.init(KEY, 3, 4), np.ones((5, 2, 3))
+        state = jbptt.GRUState(np.full((2, 4), 0.5))
+        given = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+        options = {"resets": np.ones((5, 2), bool), "reset_state": state}
+        got = jbptt.unroll(jbptt.gru, given, xs, state, **options)
+        expected = jbptt.unroll(jbptt.gru, params, jnp.asarray(xs), *jax.tree.map(jnp.asarray, [state]), **options)
+        jax.tree.map(np.testing.assert_array_equal, got, expected)
+        assert {leaf.dtype for leaf in jax.tree.leaves(got)} == {jnp.dtype(jnp.float32)}
