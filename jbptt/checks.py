@@ -13,6 +13,8 @@ from jbptt._jax import types
 DTYPES = tuple(map(jnp.dtype, (jnp.float32, jnp.float64, jnp.bfloat16)))
 """The dtypes of everything that is differentiated. (float16's sums over T·B overflow.)"""
 
+FLOATS_FROM_INDICES = "cast it, or, of indices, make rows with jax.nn.one_hot"
+
 
 def array(name: str, value: Any) -> jax.Array:
     """`value` as an array. Raises TypeError, naming the argument, if it is none, ValueError for integers that JAX would

@@ -80,7 +80,7 @@ def unroll(
     """
     check_cell(cell)
     check_vjp(vjp)
-    xs = checks.floating("xs", xs, "cast it with astype, or, if it is indices, make them rows with jax.nn.one_hot")
+    xs = checks.floating("xs", xs, checks.FLOATS_FROM_INDICES)
     if xs.ndim < 2:
         raise ValueError(f"xs must have shape [T, B, I] (or [T, I] without a batch), got {list(xs.shape)}")
     consts = _consts(cell, params, xs)

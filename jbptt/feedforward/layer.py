@@ -25,7 +25,7 @@ def dense(params: Params, x: jax.Array, *, vjp: Vjp = "manual") -> jax.Array:
 
     Returns z [..., O]. Raises ValueError for sizes that do not fit, TypeError for integers or mixed dtypes.
     """
-    x = checks.floating("x", x, "cast it, or one-hot encode indices with jax.nn.one_hot")
+    x = checks.floating("x", x, checks.FLOATS_FROM_INDICES)
     check_layer(params, "params", x, "x")
     return _dense_by(dict(params), x, vjp=vjp)
 

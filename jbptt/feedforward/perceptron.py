@@ -60,7 +60,7 @@ def mlp(
         raise TypeError(f"params must be a list, one dict a layer, got {type(params).__name__}")
     if not params:
         raise ValueError("params must hold at least one layer, got none")
-    a = x = checks.floating("x", x, "cast it, or one-hot encode indices with jax.nn.one_hot")
+    a = x = checks.floating("x", x, checks.FLOATS_FROM_INDICES)
     for number, layer in enumerate(params):
         check_layer(layer, f"params[{number}]", a, "x" if number == 0 else f"the output of params[{number - 1}]")
         a = jax.ShapeDtypeStruct((*x.shape[:-1], layer["w"].shape[1]), x.dtype)

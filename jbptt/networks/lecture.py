@@ -139,7 +139,7 @@ def mimo(
 def _single_input(cell, params, x, length, state, vjp):
     """(state after the last step, h of the first step [1, B, H], of the others [T-1, B, H])"""
     checks.size("length", length)
-    x = checks.floating("x", x, "cast it, or one-hot encode indices with jax.nn.one_hot")
+    x = checks.floating("x", x, checks.FLOATS_FROM_INDICES)
     if x.ndim == 0:
         raise ValueError("x must have shape [B, I] (or [I] without a batch), got a scalar")
     state, first = unroll(cell, _cell_params(params), x[None], state, vjp=vjp)
