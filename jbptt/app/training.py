@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+
 from jbptt.app.checkpoints import Checkpoints
 from jbptt.app.errors import UserError
 from jbptt.app.metrics import read_rows, write_rows
@@ -49,8 +52,8 @@ class Outcome(NamedTuple):
 def train(task: Task, carry: Any, start: int, run: Path, checkpoints: Checkpoints, reporter: Reporter) -> Outcome:
     """Runs steps `start`.. of a task, writing metrics.csv and checkpoints into the folder `run`.
 
-    SIGINT or SIGTERM ends it after the step at hand, with a checkpoint. Metrics past `start` are dropped first. Raises
-    UserError when the loss is no longer a number.
+    SIGINT, SIGTERM or SIGHUP ends it after the step at hand, with a checkpoint. Metrics past `start` are dropped first.
+    Raises UserError when the loss, or what a checkpoint would keep, is no longer a number.
     """
     rows = [row for row in read_rows(run) if row["step"] <= start]
     write_rows(run, rows)
@@ -73,17 +76,28 @@ def train(task: Task, carry: Any, start: int, run: Path, checkpoints: Checkpoint
                 write_rows(run, rows)
                 reporter.step(task.steps, task.items, rows[-1])
                 if not (math.isfinite(loss) and math.isfinite(validation or 0)):
-                    kept = checkpoints.latest_step()
-                    raise UserError(
-                        f"the loss at step {done} is no number: start again with a smaller --learning-rate or --clip"
-                        + (f" (checkpoint {kept} is from before)" if kept else "")
-                    )
+                    raise _no_number("the loss", done, checkpoints)
             stop = bool(signals)  # read once: another may come in between
             if validates or stop:
+                if not _is_finite(carry):
+                    raise _no_number("a loss or weight", done, checkpoints)
                 checkpoints.save(done, carry)
             if stop and not last:
                 return Outcome(carry, done, interrupted=True)
     return Outcome(carry, task.steps, interrupted=False)
+
+
+def _no_number(what, step, checkpoints):
+    kept = checkpoints.latest_step()
+    return UserError(
+        f"{what} at step {step} is no number: start again with a smaller --learning-rate or --clip"
+        + (f" (checkpoint {kept} is from before)" if kept else "")
+    )
+
+
+def _is_finite(carry):
+    floats = (leaf for leaf in jax.tree.leaves(carry) if jnp.issubdtype(leaf.dtype, jnp.floating))
+    return all(bool(jnp.isfinite(leaf).all()) for leaf in floats)
 
 
 def _row(step, train_nats, validation_nats, learning_rate, items_per_second):
@@ -100,8 +114,8 @@ def _row(step, train_nats, validation_nats, learning_rate, items_per_second):
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """A list that SIGINT and SIGTERM append to, once; the second signal does what it always did, and where that is to
-    raise KeyboardInterrupt in a callback, whose caller would ignore it, the program stops all the same."""
+    """A list that SIGINT, SIGTERM and SIGHUP append to, once; the second signal does what it always did, and where that
+    is to raise KeyboardInterrupt in a callback, whose caller would ignore it, the program stops all the same."""
     caught: list[int] = []
     before = {}
     ignored = sys.unraisablehook
@@ -116,7 +130,10 @@ def _signals() -> Iterator[list[int]]:
         for each, handler in before.items():
             signal.signal(each, handler)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
+            continue  # nohup's wish
         before[number] = signal.signal(number, catch)
     sys.unraisablehook = heed
     try:

@@ -34,15 +34,16 @@ def float64_is_not_left_on():
 
 @pytest.fixture
 def interrupt_after(monkeypatch):
-    """interrupt_after(module, name, step): sends this process a Ctrl-C in that call of a function, one a step."""
+    """interrupt_after(module, name, step): sends this process a Ctrl-C, or another signal, in that call of a function,
+    one a step."""
 
-    def interrupt(module, name, step):
+    def interrupt(module, name, step, number=signal.SIGINT):
         plain, calls = getattr(module, name), []
 
         def called(*arguments):
             calls.append(None)
             if len(calls) == step:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(number)
             return plain(*arguments)
 
         monkeypatch.setattr(module, name, called)

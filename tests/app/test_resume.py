@@ -73,6 +73,31 @@ def test_resumed_run_equals_uninterrupted_bit_by_bit(jbptt, text, here, whole, m
     assert_same_run(here / "part", whole)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_ended_or_hung_up_it_leaves_a_checkpoint(jbptt, text, here, interrupt_after, number):
+    interrupt_after(model, "chunk_of", 3, number)
+    assert jbptt(*options(text), "--out", "part")[0] == 130
+    assert Checkpoints(here / "part").latest_step() == 3
+
+
+def test_a_hangup_that_was_to_be_ignored_is():
+    """As nohup has it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with training._signals() as caught:
+            signal.raise_signal(signal.SIGHUP)
+        assert caught == []
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_no_checkpoint_of_what_is_no_number(fails, text, here, interrupt_after):
+    interrupt_after(model, "chunk_of", 5)
+    wild = ["--learning-rate", "2e38", "--clip", "1e30", "--out", "part"]
+    assert "is no number: start again with a smaller --learning-rate" in fails(*options(text), *wild)
+    assert Checkpoints(here / "part").latest_step() is None
+
+
 def start(text, steps):
     command = [sys.executable, "-m", "jbptt.app", *options(text)[:-1], str(steps), "--out", "process", "--json"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
