@@ -19,12 +19,11 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from jbptt import checks
 from jbptt._jax import types
 from jbptt.autodiff import HandDerived, Vjp
-from jbptt.feedforward.layer import accumulator
+from jbptt.feedforward.softmax import softmax_of
 
 Reduction = Literal["mean", "sum"]
 
@@ -92,15 +91,24 @@ def binary_cross_entropy(
 
 
 def _bce(z, t):
-    # −t log σ(z) − (1 − t) log σ(−z), and −log σ(z) = softplus(−z). Shorter is softplus(z) − t z, which cancels where a
-    # prediction is confident and right: from z = 16 on it is 0.
-    return _times(t, jax.nn.softplus(-z)) + _times(1 - t, jax.nn.softplus(z))
+    # −t log σ(z) − (1 − t) log σ(−z) = log(1 + e^z) − t z = log(1 + e^−z) + (1 − t) z. One of the two is a sum of
+    # what is not negative; the other cancels where a prediction is confident and right.
+    below, weight = _below(z, t)
+    return jnp.log1p(jnp.exp(below)) + weight * _where_it_counts(weight, z)
 
 
 def _bce_vjp(z, t, dcost):
-    y, not_y = jax.nn.sigmoid(z), jax.nn.sigmoid(-z)
-    dt = _where_it_counts(t, jax.nn.softplus(-z)) - _where_it_counts(1 - t, jax.nn.softplus(z))  # log(1 − y) − log y
-    return dcost * ((1 - t) * y - t * not_y), dcost * dt  # y − t, which would cancel as well
+    below, weight = _below(z, t)
+    e = jnp.exp(below)
+    less, more = e / (1 + e), 1 / (1 + e)  # of y and 1 − y
+    y, not_y = jnp.where(z > 0, more, less), jnp.where(z > 0, less, more)
+    dz = (1 - t) * y - t * not_y  # y − t
+    return dcost * dz, -dcost * _where_it_counts(weight, z)  # log(1 − y) − log y = −z
+
+
+def _below(z, t):
+    """z or −z, which is not over 0; and what its cost log(1 + e^…) lacks, over z."""
+    return jnp.where(z > 0, -z, z), jnp.where(z > 0, 1 - t, -t)
 
 
 def softmax_cross_entropy(
@@ -139,63 +147,34 @@ def softmax_cross_entropy(
     return _weighted(cost, reduction, logits, targets, row_weights, vjp)
 
 
-def _times(t, cost):
-    """t · cost, where 0 · ∞ = 0: what has probability 0 costs nothing, however impossible it is."""
-    return t * _where_it_counts(t, cost)
-
-
-def _where_it_counts(t, cost):
-    return jnp.where((t == 0) & jnp.isinf(cost), 0, cost).astype(cost.dtype)
-
-
 def _softmax_ce(z, t):
-    return -jnp.sum(_times(t, _log_softmax(z)), axis=-1)
+    log_y = softmax_of(z).log_y.astype(z.dtype)
+    return -jnp.sum(t * _where_it_counts(t, log_y), axis=-1)
 
 
 def _softmax_ce_vjp(z, t, dcost):
-    dcost, y = dcost[..., None], _softmax(z)
-    dz = y * (jnp.sum(t, axis=-1, keepdims=True) - t) - t * _not(y)  # y Σ_k t_k − t
-    return dcost * dz, -dcost * _where_it_counts(t, _log_softmax(z))
+    parts, dcost = softmax_of(z), dcost[..., None]
+    y, not_y, log_y = (part.astype(z.dtype) for part in (parts.y, parts.not_y, parts.log_y))
+    dz = y * (jnp.sum(t, axis=-1, keepdims=True) - t) - t * not_y  # y Σ_k t_k − t
+    return dcost * dz, -dcost * _where_it_counts(t, log_y)
 
 
 def _class_ce(z, classes):
+    parts = softmax_of(z)
     index = jnp.clip(classes, 0, z.shape[-1] - 1)[..., None]
-    log_y = jnp.take_along_axis(_log_softmax(z), index, axis=-1)[..., 0]
-    return -log_y * _one_for_a_class(z, classes)
+    cost = jnp.log1p(parts.rest) - jnp.take_along_axis(parts.shifted, index, axis=-1)
+    return cost[..., 0].astype(z.dtype) * _one_for_a_class(z, classes)
 
 
 def _class_ce_vjp(z, classes, dcost):
-    is_class = jax.nn.one_hot(classes, z.shape[-1], dtype=bool)
-    others = jnp.where(is_class, 0, _softmax(z)).astype(z.dtype)
-    dz = jnp.where(is_class, -jnp.sum(others, axis=-1, keepdims=True), others)  # y − 1 is minus all the others' y
+    parts = softmax_of(z)
+    dz = jnp.where(jax.nn.one_hot(classes, z.shape[-1], dtype=bool), -parts.not_y, parts.y).astype(z.dtype)  # y − t
     return (dcost * _one_for_a_class(z, classes))[..., None] * dz, None  # an integer has no gradient
 
 
-def _softmax(z):
-    return jax.nn.softmax(_wide(z)).astype(z.dtype)
-
-
-def _log_softmax(z):
-    """log y, to its last digits also where y is all but 1, of which JAX says 0: the largest z, which is the 1 in
-    log(1 + …), is left out of the sum. Its derivatives are JAX's, of any order, also where several are the largest."""
-    wide = _wide(z)
-    log_y, top = jax.nn.log_softmax(wide), jnp.max(wide, axis=-1, keepdims=True)
-    others = jnp.where(wide == top, 0, jnp.exp(wide - top)).astype(wide.dtype)
-    alike = jnp.sum(wide == top, axis=-1, keepdims=True).astype(wide.dtype) - 1
-    exact = wide - top - jnp.log1p(jnp.sum(others, axis=-1, keepdims=True) + alike)
-    more = jnp.where(jnp.isfinite(log_y), exact - log_y, 0).astype(wide.dtype)
-    return (log_y + lax.stop_gradient(more)).astype(z.dtype)
-
-
-def _not(y):
-    """1 − y, where y is over one half, and so alone there, as the sum of the others."""
-    is_small = y <= 0.5
-    return jnp.where(is_small, 1 - y, jnp.sum(jnp.where(is_small, y, 0).astype(y.dtype), axis=-1, keepdims=True))
-
-
-def _wide(z):
-    """Differences of logits are formed in float32 at least."""
-    return z.astype(accumulator(z))
+def _where_it_counts(t, cost):
+    """0 for what is infinite but of probability 0: it costs nothing, however impossible it is."""
+    return jnp.where((t == 0) & jnp.isinf(cost), 0, cost).astype(cost.dtype)
 
 
 def _one_for_a_class(z, classes):
