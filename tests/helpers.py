@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
 
 from jbptt.cells.table import CELLS
 from jbptt.comparison.pair import leaf_errors, random_cotangents, value_and_gradients
@@ -65,6 +66,11 @@ def twins(row, sizes=SIZES, dtype=jnp.float64, seed=0):
     """(manual, auto, args) of a row of `jbptt.comparison.rows`."""
     fn, args = row.build(seed, sizes, dtype)
     return partial(fn, vjp="manual"), partial(fn, vjp="auto"), args
+
+
+def mesh_of(number, axis_type=AxisType.Auto):
+    """The first of the CPU's devices, along an axis "batch"."""
+    return jax.make_mesh((number,), ("batch",), axis_types=(axis_type,), devices=jax.devices()[:number])
 
 
 def floats(tree):

@@ -6,7 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import pytest
-from helpers import assert_close
+from helpers import assert_close, mesh_of
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
@@ -17,10 +17,6 @@ KEYS = jax.random.split(jax.random.key(0), 4)
 PARAMS = jax.random.normal(KEYS[0], (I, H)) / 5, jax.random.normal(KEYS[1], (H, H)) / 5
 XS, H0 = jax.random.normal(KEYS[2], (T, B, I)), jax.random.normal(KEYS[3], (B, H))
 COLLECTIVES = ("all-gather", "all-to-all", "collective-permute", "all-reduce")
-
-
-def mesh_of(axis_type):
-    return jax.make_mesh((2,), ("batch",), axis_types=(axis_type,), devices=jax.devices()[:2])
 
 
 def rnn(params, h, x):
@@ -56,7 +52,7 @@ def gradients(scan, step, init):
 
 def test_partitioned():
     """A batch cut over the devices by `jit`'s partitioner, which sums weights' gradients and the cost, and no more."""
-    mesh = mesh_of(AxisType.Auto)
+    mesh = mesh_of(2)
     put = [jax.device_put(a, NamedSharding(mesh, s)) for a, s in ((H0, P("batch")), (XS, P(None, "batch")))]
     params = jax.device_put(PARAMS, NamedSharding(mesh, P()))
     compiled = jax.jit(gradients(jbptt.scan, rnn, H0)).lower(params, *put).compile()
@@ -67,7 +63,7 @@ def test_partitioned():
 
 def test_explicit():
     """Shardings in types."""
-    mesh = mesh_of(AxisType.Explicit)
+    mesh = mesh_of(2, AxisType.Explicit)
     with jax.set_mesh(mesh):
         args = PARAMS, jax.device_put(H0, P("batch")), jax.device_put(XS, P(None, "batch"))
         ours, theirs = (jax.block_until_ready(jax.jit(gradients(s, rnn, H0))(*args)) for s in (jbptt.scan, lax.scan))
@@ -75,10 +71,10 @@ def test_explicit():
     assert_close(ours, gradients(lax.scan, rnn, H0)(PARAMS, H0, XS), note="explicit")
 
 
-@pytest.mark.parametrize("step", [branching, counting, with_literals])
+@pytest.mark.parametrize("step", [rnn, branching, counting, with_literals])
 def test_shard_map(step):
     """Weights that are the same on every device, met by what is not: the gradient within shard_map, and around it."""
-    mesh = mesh_of(AxisType.Auto)
+    mesh = mesh_of(2)
     init, specs = ((H0, jnp.zeros(())), (P("batch"), P())) if step is counting else (H0, P("batch"))
     sharded = partial(jax.shard_map, mesh=mesh, in_specs=(P(), specs, P(None, "batch")))
 

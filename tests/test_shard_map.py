@@ -5,9 +5,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import pytest
-from helpers import TOLERANCE, assert_close
+from helpers import TOLERANCE, assert_close, mesh_of
 from jax import lax
-from jax.sharding import AxisType, PartitionSpec as P
+from jax.sharding import PartitionSpec as P
 
 import jbptt
 
@@ -41,7 +41,7 @@ def test_a_batch_cut_over_devices(name):
         _, hs = jbptt.unroll(cell, params["cell"], xs, state, **marks, **options, vjp=vjp)
         return jnp.sum(jbptt.dense(params["head"], hs, vjp=vjp) ** 2)
 
-    mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
+    mesh = mesh_of(2)
 
     @partial(jax.shard_map, mesh=mesh, in_specs=SPECS, out_specs=P())
     def sharded(*args):

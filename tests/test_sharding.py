@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, full
+from helpers import assert_close, full, mesh_of
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
@@ -206,7 +206,7 @@ def test_a_sharded_batch_stays_where_it_is(name):
 
 
 def check(name, how, cost, arrays, alone):
-    mesh = jax.make_mesh((4,), ("batch",), axis_types=(MESHES[how.removesuffix(", from the host")],))
+    mesh = mesh_of(4, MESHES[how.removesuffix(", from the host")])
     with jax.set_mesh(mesh) if how in ("Auto, set", "Explicit") else nullcontext():
         (manual, auto), args = compiled(cost, name, how, mesh, arrays)
         got = jax.device_get(manual(*args))
@@ -228,7 +228,7 @@ def check(name, how, cost, arrays, alone):
 
 def test_moves_are_seen():
     """Of a cost that asks for the whole batch on every device."""
-    mesh = jax.make_mesh((4,), ("batch",), axis_types=(AxisType.Auto,))
+    mesh = mesh_of(4)
 
     def cost(xs):
         whole = lax.with_sharding_constraint(jnp.sin(xs), NamedSharding(mesh, P()))
