@@ -25,9 +25,9 @@ def array(name: str, value: Any) -> jax.Array:
         raise ValueError(f"{name} must be within JAX's integers: {error}") from None
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be an array, got {type(value).__name__}: {error}") from None
-    if made.dtype.kind in "iu" and not isinstance(value, jax.Array) and not types.is_traced(made):
-        given = np.asarray(value)
-        if not np.array_equal(given, np.asarray(made)):
+    if made.size and made.dtype.kind in "iu" and not isinstance(value, jax.Array) and not types.is_traced(made):
+        given, limits = np.asarray(value), np.iinfo(made.dtype)
+        if given.dtype != made.dtype and not limits.min <= given.min() <= given.max() <= limits.max:
             raise ValueError(f"{name} must be within {made.dtype}, got {given.min()}..{given.max()}")
     return made
 

@@ -29,8 +29,8 @@ class Backend(NamedTuple):
     - `forward(spec, inputs) -> Outputs`: with nothing kept.
     - `forward_residuals(spec, inputs) -> (Outputs, saved)`: with what its backward needs beside inputs and outputs.
     - `backward(spec, residuals, cotangents) -> Inputs` of cotangents: `residuals` are `Residuals((inputs,), outputs,
-      saved)`, of the outputs None unless `keeps_outputs`; `cotangents` are `Outputs`. An integer's
-      is None, given and returned; None is returned, too, for what has none and for what `spec.wanted` does not ask for.
+      saved)`, of the outputs None unless `keeps_outputs`; `cotangents` are `Outputs`. An integer's is None, given and
+      returned; None is returned, too, for what has none and for what `spec.wanted` does not ask for.
 
     - `status() -> BackendStatus`: whether it is there.
     - `keeps_outputs`: whether its backward looks at the outputs.
