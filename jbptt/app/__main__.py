@@ -2,6 +2,6 @@
 
 import sys
 
-from jbptt.app.cli import main
+from jbptt.app.program import main
 
 sys.exit(main())

@@ -1,21 +1,14 @@
-"""The command line. Every user error is one line on standard error and exit status 2."""
+"""The command line's commands and options."""
 
-import json
-import math
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-try:
-    import click
-except ImportError:
-    sys.exit("jbptt: the command line needs more packages: pip install 'jbptt[cli]'")
+import click
 
 from jbptt.app.errors import UserError
+from jbptt.app.json_lines import json_line
 from jbptt.app.settings import choices, not_ours
-from jbptt.app.stopping import stop_at_once
 from jbptt.app.tasks.chars.settings import Settings as CharsSettings
 from jbptt.app.tasks.translation.settings import PAIRS, Settings as TranslationSettings
 
@@ -116,30 +109,6 @@ def _given(settings):
     return {name: value for name, value in settings.items() if value is not None}
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line. Returns the exit status: 0; 1, a check failed; 2, a user's error; 130, interrupted."""
-    for stream in (sys.stdout, sys.stderr):
-        if reconfigure := getattr(stream, "reconfigure", None):
-            reconfigure(errors="replace")  # a terminal that cannot show a character of the text
-    try:
-        return cli.main(args=arguments, prog_name="jbptt", standalone_mode=False) or 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message(), file=sys.stderr)
-        return 2
-    except (click.ClickException, UserError) as error:
-        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        print(f"jbptt: {' '.join(message.split())}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # whoever read our output has gone, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        print(f"jbptt: {error.filename or 'output'} cannot be read or written: {error.strerror}", file=sys.stderr)
-        return 2
-    except (click.Abort, KeyboardInterrupt):
-        stop_at_once()
-
-
 @click.group()
 @click.version_option(package_name="jbptt")
 def cli() -> None:
@@ -227,7 +196,7 @@ def sample(checkpoint: Path, prime: str, temperature: float, length: int, seed: 
     from jbptt.app.tasks.chars import run
 
     result = run.sample(checkpoint, prime, temperature, length, seed)
-    click.echo(json.dumps(result) if as_json else result["prime"] + result["text"])
+    click.echo(json_line(result) if as_json else result["prime"] + result["text"])
 
 
 @cli.command()
@@ -244,7 +213,7 @@ def translate(checkpoint: Path, texts: tuple[str, ...], beams: int, heat_map: Pa
     from jbptt.app.tasks.translation import run
 
     for result in run.translate(checkpoint, list(texts), beams, heat_map):
-        click.echo(_json_line(result) if as_json else result["translation"])
+        click.echo(json_line(result) if as_json else result["translation"])
 
 
 @cli.command()
@@ -276,13 +245,8 @@ def compare(names: tuple[str, ...], sizes: str, dtype: str, rounds: int, as_json
     for figures in compare_table.measure(rows, of_rows, dtype, rounds):
         within &= figures["error"] <= compare_table.TOLERANCE
         texts = compare_table.texts(figures)
-        click.echo(_json_line(figures) if as_json else markdown.line(texts, compare_table.WIDTHS))
+        click.echo(json_line(figures) if as_json else markdown.line(texts, compare_table.WIDTHS))
     return 0 if within else 1
-
-
-def _json_line(figures):
-    """As JSON, which has no inf: an error that is not finite becomes null."""
-    return json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()})
 
 
 def _sizes(text, symbols, example):
@@ -307,7 +271,7 @@ def cells(sizes: str, as_json: bool) -> None:
     if not as_json:
         click.echo(markdown.head(cells_table.HEADINGS, cells_table.WIDTHS))
     for row in rows:
-        click.echo(json.dumps(row) if as_json else markdown.line(cells_table.texts(row), cells_table.WIDTHS))
+        click.echo(json_line(row) if as_json else markdown.line(cells_table.texts(row), cells_table.WIDTHS))
 
 
 @cli.group()

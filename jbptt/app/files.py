@@ -25,10 +25,13 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise
 
 
-def read_utf8(option: str, path: Path, encoding: str = "utf-8") -> str:
-    """The text of a file that the user named by `option`. Raises UserError if it cannot be read or is not UTF-8."""
+def read_utf8(option: str, path: Path) -> str:
+    """The text of a file that the user named by `option`, without the byte order mark that some editors begin it with.
+
+    Raises UserError if it cannot be read or is not UTF-8.
+    """
     try:
-        return path.read_bytes().decode(encoding)
+        return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{option} {path} is not UTF-8 (byte {error.start}): convert it, e.g. with iconv") from None
     except OSError as error:
@@ -37,6 +40,7 @@ def read_utf8(option: str, path: Path, encoding: str = "utf-8") -> str:
 
 def read_config(run: Path, *tasks: str) -> dict[str, Any]:
     """The config of a run of one of these tasks, of any if none is named. Raises UserError if `run` holds none."""
+    check_name("the run", run)
     path = run / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -57,6 +61,7 @@ def new_run_folder(out: Path | None, task: str) -> Path:
     """Makes the folder of a new run: `out`, or the next free runs/TASK-N. Raises UserError if it is not empty."""
     if out is None:
         return _next_run_folder(task)
+    check_name("--out", out)
     if (out / "config.json").exists():
         raise UserError(f"--out {out} holds a run already: add --resume to go on with it, or name another folder")
     if out.is_dir() and any(out.iterdir()):
@@ -70,7 +75,19 @@ def new_run_folder(out: Path | None, task: str) -> Path:
     return out
 
 
+def check_name(option: str, folder: Path) -> None:
+    """Raises UserError for a folder in which checkpoints cannot be kept, by its whole name."""
+    name = str(folder.absolute())
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{option} {folder} has a name that is not UTF-8: name another folder") from None
+    if os.sep != "\\" and "\\" in name:
+        raise UserError(f"{option} {folder} has a backslash in its name: name another folder")
+
+
 def _next_run_folder(task):
+    check_name("the folder", Path("runs"))
     number = 1 + max((_number(path) for path in Path("runs").glob(f"{task}-*")), default=0)
     while True:  # until the number is ours: another run may be starting too
         folder = Path("runs") / f"{task}-{number}"

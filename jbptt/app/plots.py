@@ -32,7 +32,8 @@ def plot_losses(run: Path, item: str, bigram_nats: float | None = None) -> Path:
     )
     if bigram_nats is not None:
         axes.axhline(bigram_nats / math.log(2), linestyle="--", color="gray", label="bigram entropy")
-    axes.set(xlabel="step", ylabel=f"bits per {item}", title=str(run))
+    axes.set(xlabel="step", ylabel=f"bits per {item}")
+    axes.set_title(str(run), parse_math=False)  # a name may hold dollar signs
     axes.grid(alpha=0.3)
     axes.legend()
     return _saved(figure, run / "loss.png")

@@ -1,11 +1,12 @@
 """What the user sees of a run: a progress bar on a terminal, plain lines elsewhere, JSON lines for a program."""
 
-import json
 import sys
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from jbptt.app.json_lines import json_line
 
 
 class Reporter:
@@ -65,7 +66,7 @@ class JsonReporter(Reporter):
         self.say("step", "", steps=steps, **row)
 
     def say(self, event: str, message: str, **fields: Any) -> None:
-        print(json.dumps({"event": event, **fields}), flush=True)
+        print(json_line({"event": event, **fields}), flush=True)
 
 
 def reporter_for(*, as_json: bool) -> Reporter:

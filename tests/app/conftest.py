@@ -5,7 +5,7 @@ import signal
 import jax
 import pytest
 
-from jbptt.app import cli
+from jbptt.app import program
 
 TEXT = "abcabdabe\n" * 600
 """Its next character is determined by the last three, and not by the last one."""
@@ -71,7 +71,7 @@ def jbptt(capsys):
     """jbptt(*arguments) -> (exit status, standard output, standard error), in this process."""
 
     def call(*arguments):
-        status = cli.main([str(argument) for argument in arguments])
+        status = program.main([str(argument) for argument in arguments])
         return status, *capsys.readouterr()
 
     return call

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from jbptt.app import cli
+from jbptt.app import program
 
 from .conftest import SMALL, TEXT
 
@@ -18,7 +18,7 @@ def trained(tmp_path_factory, as_a_user_has_it):
     folder = tmp_path_factory.mktemp("trained")
     (folder / "text.txt").write_text(TEXT)
     options = ["--text", str(folder / "text.txt"), *SMALL, "--steps", "2", "--out", str(folder / "run")]
-    assert cli.main(["train", "chars", *options]) == 0
+    assert program.main(["train", "chars", *options]) == 0
     return folder
 
 
@@ -84,6 +84,11 @@ def test_out_that_holds_something_else(fails, text, here):
     (here / "mine/thesis.tex").write_text("important")
     assert "not empty" in fails("train", "chars", text, *SMALL, "--out", "mine")
     assert (here / "mine/thesis.tex").read_text() == "important"
+
+
+def test_out_that_checkpoints_cannot_be_kept_in(fails, text, here):
+    assert "has a backslash in its name" in fails("train", "chars", text, *SMALL, "--out", "a\\b")
+    assert not (here / "a\\b").exists()
 
 
 def test_out_that_is_a_file(fails, text):

@@ -24,6 +24,13 @@ def test_bigram_entropy_by_hand():
     assert corpus.bigram_entropy(text) == pytest.approx(2 / 3 * math.log(2), rel=1e-3)
 
 
+def test_byte_order_marks_are_left_out(tmp_path):
+    """Of every file."""
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name, encoding="utf-8-sig")
+    assert corpus.read_texts([tmp_path / "a", tmp_path / "b"]) == "ab"
+
+
 def test_splits_are_the_text_in_order():
     letters = "".join(chr(ord("a") + n % 17) for n in range(1000))
     text = corpus.make_corpus(letters, shortest=2)

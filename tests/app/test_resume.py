@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from jbptt.app import cli, training
+from jbptt.app import program, training
 from jbptt.app.checkpoints import Checkpoints
 from jbptt.app.metrics import read_rows
 from jbptt.app.tasks.chars import model
@@ -46,7 +46,7 @@ def assert_same_run(one, other):
 def uninterrupted(tmp_path_factory, as_a_user_has_it):
     folder = tmp_path_factory.mktemp("uninterrupted")
     (folder / "text.txt").write_text(TEXT)
-    assert cli.main([*options(str(folder / "text.txt")), "--out", str(folder / "whole")]) == 0
+    assert program.main([*options(str(folder / "text.txt")), "--out", str(folder / "whole")]) == 0
     return folder / "whole"
 
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from jbptt.app import cli
+from jbptt.app import program
 
 from .conftest import LEARNS, TEXT
 
@@ -14,7 +14,7 @@ from .conftest import LEARNS, TEXT
 def trained(tmp_path_factory, as_a_user_has_it):
     folder = tmp_path_factory.mktemp("learned")
     (folder / "text.txt").write_text(TEXT)
-    assert cli.main(["train", "chars", str(folder / "text.txt"), *LEARNS, "--out", str(folder / "run")]) == 0
+    assert program.main(["train", "chars", str(folder / "text.txt"), *LEARNS, "--out", str(folder / "run")]) == 0
     return folder
 
 

@@ -91,6 +91,12 @@ def test_plain_lines_report_nats_bits_and_speed(jbptt, text):
     assert "nats" in out and "bits" in out and "characters/s" in out
 
 
+@pytest.mark.parametrize("name", ["cost_$1_vs_$2", "a$x^$", "{b}_%s"])
+def test_a_folder_whose_name_is_no_mathematics(jbptt, text, here, name):
+    assert jbptt("train", "chars", text, *SMALL, "--steps", 1, "--out", name)[0] == 0
+    assert (here / name / "loss.png").exists()
+
+
 def test_plot_loss_draws_again(jbptt, text, here):
     jbptt("train", "chars", text, *SMALL, "--steps", 2)
     (here / "runs/chars-1/loss.png").unlink()

@@ -49,6 +49,30 @@ def test_no_text_of_the_data_has_two_meanings_and_no_day_is_in_two_splits():
     assert data.of_step(3) == dates.dates_data(200, 0).of_step(3) != dates.dates_data(200, 1).of_step(3)
 
 
+def test_what_files_hold_beside_pairs_is_left_out(tmp_path):
+    """A byte order mark, empty lines, and a third column, as tutorials' files have it."""
+    lines = ["a\tb\tCC-BY 2.0", "", "c\td", "   ", "e\tf\t\tg"]
+    (tmp_path / "pairs.tsv").write_text("\r\n".join(lines), encoding="utf-8-sig")
+    assert tsv.read_pairs(tmp_path / "pairs.tsv", Settings()) == [Pair("a", "b"), Pair("c", "d"), Pair("e", "f")]
+
+
+def test_a_long_pair_is_padded_for_in_its_own_batch_alone(tmp_path):
+    lines = [f"{n:0{3 + n % 6}d}\t{n}" for n in range(400)]
+    (tmp_path / "pairs.tsv").write_text("\n".join([*lines, f"{'9' * 190}\t{'8' * 100}"]))
+    data = tsv.pairs_data(tmp_path / "pairs.tsv", Settings(batch=32))
+    steps = [data.of_step(step) for step in range(11)]
+    arrays = [data.encoding.fitted_to(pairs).batch(pairs) for pairs in steps]
+    shapes = [(*batch.source.shape, len(batch.target)) for batch in arrays]
+    assert all(
+        batch.source_lengths.max() <= s and batch.target_lengths.max() <= t
+        for batch, (s, _, t) in zip(arrays, shapes, strict=True)
+    )
+    assert sorted(set(shapes)) == [(6, 32, 4), (12, 32, 4), (190, 32, 101)]
+    assert shapes.count((190, 32, 101)) == 1
+    spread = [max(map(len, sources)) - min(map(len, sources)) for sources in ([p.source for p in s] for s in steps)]
+    assert sorted(spread)[9] <= 1  # of all but the longest's; unsorted, nearly every batch has a 1 and a 6
+
+
 def test_lines_are_split_by_source_and_each_epoch_has_every_line(tmp_path):
     lines = [f"{n % 40}\t{n}" for n in range(80)]  # two targets a source
     (tmp_path / "pairs.tsv").write_text("\n".join(lines))

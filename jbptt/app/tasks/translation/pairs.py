@@ -76,6 +76,19 @@ class Encoding(NamedTuple):
     source_size: int
     target_size: int
 
+    def sizes(self, pair: Pair) -> tuple[int, int]:
+        """The tokens of a pair's source, and of its target with its END."""
+        source, target = (split(text, words=of.words) for text, of in zip(pair, self[:2], strict=True))
+        return len(source), len(target) + 1
+
+    def fitted_to(self, pairs: Sequence[Pair]) -> "Encoding":
+        """With the least of S, its half, its quarter, ... that holds these pairs, and of T: few, for a step is compiled
+        for each."""
+        source, target = map(max, zip(*map(self.sizes, pairs), strict=True))
+        return self._replace(
+            source_size=_halved(self.source_size, source), target_size=_halved(self.target_size, target)
+        )
+
     def batch(self, pairs: Sequence[Pair]) -> Batch:
         """Pairs, each at least one token and no longer than these sizes, as arrays."""
         source, source_lengths = _padded([p.source for p in pairs], self.source, self.source_size)
@@ -108,6 +121,11 @@ class Data(NamedTuple):
 def split(text: str, *, words: bool) -> list[str]:
     """The tokens of a text."""
     return text.split() if words else list(text)
+
+
+def _halved(size, needed):
+    half = (size + 1) // 2
+    return size if half < max(needed, 4) else _halved(half, needed)
 
 
 def _padded(texts, vocabulary, size, *, ended=False):

@@ -164,13 +164,18 @@ def _task(settings: Settings, data: Data) -> training.Task:
     def validate(carry):
         params = carry.learners[settings.attention].params
         sums = [
-            _nats(settings, settings.attention, params, batch) for batch in _batches(data.encoding, data.validation)
+            _nats(settings, settings.attention, params, data.encoding.fitted_to(pairs).batch(pairs))
+            for pairs in _parts(data.validation)
         ]
         return float(sum(nats for nats, _ in sums) / sum(tokens for _, tokens in sums))
 
+    def step(carry, number):
+        pairs = data.of_step(number)
+        return _train_step(settings, carry, data.encoding.fitted_to(pairs).batch(pairs))
+
     return training.Task(
         steps=settings.steps,
-        step=lambda carry, number: _train_step(settings, carry, data.encoding.batch(data.of_step(number))),
+        step=step,
         validate=validate,
         learning_rate=learning_rate(settings),
         items="pairs",
@@ -180,13 +185,14 @@ def _task(settings: Settings, data: Data) -> training.Task:
     )
 
 
-def _batches(encoding, pairs):
-    return [encoding.batch(pairs[start : start + EVALUATED]) for start in range(0, len(pairs), EVALUATED)]
+def _parts(pairs):
+    return [pairs[start : start + EVALUATED] for start in range(0, len(pairs), EVALUATED)]
 
 
 def _result(settings, attention, carry, encoding, pairs):
     params = carry.learners[attention].params
-    scores = [jax.device_get(_score(settings, attention, params, batch)) for batch in _batches(encoding, pairs)]
+    batches = map(encoding.batch, _parts(pairs))  # as long as they may be: so is what a model writes
+    scores = [jax.device_get(_score(settings, attention, params, batch)) for batch in batches]
     return results.Result(
         exact=float(np.mean(np.concatenate([score.exact for score in scores]))),
         nats=float(sum(score.nats for score in scores) / sum(score.tokens for score in scores)),

@@ -1,4 +1,5 @@
-"""Pairs from a user's own file: a line each, SOURCE<tab>TARGET."""
+"""Pairs from a user's own file: a line each, SOURCE<tab>TARGET; columns after them, as tutorials' files have, are not
+read."""
 
 import random
 from functools import lru_cache
@@ -12,20 +13,26 @@ from jbptt.app.tasks.translation.settings import Settings
 HELD_OUT, TESTED = 0.05, 1000
 """The share of distinct sources for validation, and the same for test; and the most sources, and pairs, of each."""
 
+POOL = 16
+"""Batches, an epoch at most, whose pairs are sorted by length among them, so that little of a batch is padding."""
+
 
 def read_pairs(path: Path, settings: Settings) -> list[Pair]:
-    """The pairs of a UTF-8 file. Raises UserError for a file or a line that cannot be read, or is too long."""
-    text = read_utf8("--pairs", path, "utf-8-sig")
-    if not text.strip("\r\n"):
+    """The pairs of a UTF-8 file: the first two columns; lines with nothing in them are left out.
+
+    Raises UserError for a file or a line that cannot be read, or is too long.
+    """
+    lines = enumerate(read_utf8("--pairs", path).replace("\r\n", "\n").split("\n"), start=1)
+    pairs = [_pair(line, settings, f"--pairs {path}, line {number}") for number, line in lines if line.strip(" ")]
+    if not pairs:
         raise UserError(f"--pairs {path} is empty: it needs lines of SOURCE<tab>TARGET")
-    lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
-    return [_pair(line, settings, f"--pairs {path}, line {number}") for number, line in enumerate(lines, start=1)]
+    return pairs
 
 
 def _pair(line, settings, where):
-    columns = line.split("\t")
+    columns = line.split("\t")[:2]
     if len(columns) != 2:
-        raise UserError(f"{where}: must be SOURCE<tab>TARGET, has {len(columns)} column(s) where 2 are needed")
+        raise UserError(f"{where}: must be SOURCE<tab>TARGET, has one column where two are needed")
     for name, column in zip(("source", "target"), columns, strict=True):
         tokens = len(split(column, words=settings.tokens == "words"))
         if tokens == 0:
@@ -52,16 +59,28 @@ def pairs_data(path: Path, settings: Settings) -> Data:
     of = {source: 0 for source in sources[:held_out]} | {source: 1 for source in sources[held_out : 2 * held_out]}
     validation, test, learned = ([pair for pair in pairs if of.get(pair.source, 2) == n] for n in range(3))
 
-    @lru_cache(2)
-    def epoch(number):
-        return random.Random(f"{settings.seed} {number}").sample(learned, len(learned))
-
-    def of_step(step):
-        places = range(step * settings.batch, (step + 1) * settings.batch)
-        return [epoch(place // len(learned))[place % len(learned)] for place in places]
-
     texts = list(zip(*pairs, strict=True))  # the sources, the targets
     source, target = (Vocabulary.of(each, words=words) for each in texts)
     source_size, target_size = (max(len(split(text, words=words)) for text in each) for each in texts)
     encoding = Encoding(source, target, source_size, target_size + 1)
+    of_step = _batches(learned, settings, encoding)
     return Data(encoding, of_step, validation[:TESTED], {"held-out sources": test[:TESTED]}, tuple(learned))
+
+
+def _batches(learned, settings, encoding):
+    """of_step(step): pairs of like lengths; an epoch has every pair once, however it is cut."""
+    pool_batches = max(1, min(POOL, len(learned) // settings.batch))
+
+    @lru_cache(2)
+    def epoch(number):
+        return random.Random(f"{settings.seed} {number}").sample(learned, len(learned))
+
+    @lru_cache(2)
+    def pool(number):
+        size = pool_batches * settings.batch
+        places = range(number * size, (number + 1) * size)
+        pairs = sorted((epoch(place // len(learned))[place % len(learned)] for place in places), key=encoding.sizes)
+        batches = [pairs[start : start + settings.batch] for start in range(0, size, settings.batch)]
+        return random.Random(f"{settings.seed} pool {number}").sample(batches, pool_batches)
+
+    return lambda step: pool(step // pool_batches)[step % pool_batches]
