@@ -19,7 +19,7 @@ from jbptt.backends.scan import SCAN
 from jbptt.cells.rule import Cell, Consts, Params, State
 from jbptt.recurrence.inputs import Inputs, Outputs, Spec
 from jbptt.recurrence.masks import Masks
-from jbptt.recurrence.options import checked_lengths, checked_resets, cuts, steps_within
+from jbptt.recurrence.options import checked_resets, cuts, valid_steps
 from jbptt.recurrence.regularisation import dropout_mask, zoneout_masks, zoneout_rates
 
 BackendName = Literal["scan", "cpu", "xla", "native"]
@@ -32,6 +32,7 @@ def unroll(
     state: State | None = None,
     *,
     lengths: jax.Array | None = None,
+    mask: jax.Array | None = None,
     resets: jax.Array | None = None,
     reset_state: State | None = None,
     reverse: bool = False,
@@ -52,12 +53,15 @@ def unroll(
     - `state`: what the first step starts from, each field [B, H]; None means `cell.initial_state`, zeros.
     - `lengths`: [B] integers in 0..T; past a sequence's end h is put out as 0, the state stays that of its last step
       (of length 0: `state`), and nothing there, NaN included, touches a value or a gradient.
+    - `mask`: [T, B] booleans, the steps that there are, where it is not the ends alone that are padded: left padding,
+      gaps. At the others h is put out as 0, the state stays, and nothing there, NaN included, touches a value or a
+      gradient.
     - `resets`: [T, B] booleans; True at t means that the state entering step t is `reset_state`, so that no gradient
-      goes back from t to t − 1: it goes to `reset_state`.
+      goes back from t to t − 1: it goes to `reset_state`. Where there is no step there is no reset.
     - `reset_state`: None means `state`. Where that is carried on from an earlier call, give what episodes start from.
     - `reverse`: from the last step to the first, each sequence from its own end; hs stay beside their xs.
     - `truncate`: truncated backpropagation through time: no gradient goes from step n·k to the step before it, n ≥ 1
-      (counted from the first step taken).
+      (counted from the first step that a sequence takes).
     - `checkpoint`: keep only the state of every k-th step for the way back, and run each k steps again there; "sqrt" is
       k = √T, which needs about the least memory.
     - `recurrent_dropout`: the part of the units that the recurrent product does not see, the same at every step of a
@@ -92,18 +96,15 @@ def unroll(
         reset_state = None if resets is None else state
     else:
         reset_state = like_batch(checks.like("reset_state", reset_state, state, "it must be like the state"), xs)
-    lengths = None if lengths is None else checked_lengths(lengths, T, tuple(batch))
-    valid = None if lengths is None else _like_steps(steps_within(lengths, T), xs)
-    if valid is not None:
-        xs = jnp.where(jnp.broadcast_to(valid[..., None], xs.shape), xs, jnp.zeros_like(xs))
+    valid = _like_steps(valid_steps(lengths, mask, xs.shape[:-1]), xs)
+    xs = _zero_elsewhere(valid, xs)
     reverse = checks.flag("reverse", reverse)
-    ends = lengths if reverse else None  # each sequence's first step taken is its own last
     resets = None if resets is None else _like_steps(checked_resets(resets, valid, xs.shape[:-1]), xs)
     h_mask, zoneout = _drawn(cell, state, T, recurrent_dropout, zoneout, key)
-    masks = Masks(valid, resets, _like_steps(cuts(truncate, T, reverse, ends), xs), zoneout)
+    masks = Masks(valid, resets, _like_steps(cuts(truncate, T, reverse, valid), xs), zoneout)
     inputs = Inputs(consts._replace(h_mask=h_mask), state, xs, masks, reset_state)
     last, hs = _run(Spec(cell.rule, reverse), inputs, vjp, backend, _segment_length(checkpoint, T))
-    return last, hs
+    return last, _zero_elsewhere(valid, hs)
 
 
 def run_free(cell: Cell, params: Params, length: int, state: State, *, vjp: Vjp = "manual") -> tuple[State, jax.Array]:
@@ -155,6 +156,13 @@ def _consts(cell, params, xs):
         checks.shape("the memory's mask", consts.memory.mask, "[B, S]", shape)
     params = jax.tree.map(jnp.asarray, dict(consts.params))  # NumPy's, and other libraries' tensors, are taken
     return consts._replace(params=params, memory=like_batch(consts.memory, xs))
+
+
+def _zero_elsewhere(valid, array):
+    """[T, B, ...], 0 where there is no step."""
+    if valid is None:
+        return array
+    return jnp.where(jnp.broadcast_to(valid[..., None], array.shape), array, jnp.zeros_like(array))
 
 
 def _like_steps(mask, xs):

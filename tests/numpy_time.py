@@ -4,7 +4,9 @@ import numpy as np
 from numpy_loops import CELL_LOOPS
 
 
-def unroll(cell_name, params, xs, state, *, lengths=None, resets=None, reset_state=None, reverse=False, stay=None):
+def unroll(
+    cell_name, params, xs, state, *, lengths=None, mask=None, resets=None, reset_state=None, reverse=False, stay=None
+):
     """(state, hs): every example by itself, only the steps that it has, from one reset to the next."""
     T, B, _ = xs.shape
     finals, outputs = [], []
@@ -13,7 +15,8 @@ def unroll(cell_name, params, xs, state, *, lengths=None, resets=None, reset_sta
         at = [field[b : b + 1] for field in state]
         start = at if reset_state is None else [field[b : b + 1] for field in reset_state]
         hs = np.zeros((T, *state[0].shape[1:]))
-        for t in reversed(range(length)) if reverse else range(length):
+        steps = [t for t in range(length) if mask is None or mask[t, b]]
+        for t in reversed(steps) if reverse else steps:
             at = start if resets is not None and resets[t, b] else at
             made, _ = CELL_LOOPS[cell_name](params, xs[t : t + 1, b : b + 1], at)
             if stay is not None:  # [T, B or 1, H or 1] of each field: 1, it stays; 0, it does not; or a part of it

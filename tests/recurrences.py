@@ -21,6 +21,8 @@ OPTIONS = {
     "resets": {"resets": True},
     "resets in reverse to a state": {"resets": True, "reverse": True, "reset_state": True},
     "everything": {"lengths": True, "resets": True, "reset_state": True},
+    "mask": {"mask": True},
+    "mask and everything": {"mask": True, "resets": True, "reset_state": True, "reverse": True, "checkpoint": 2},
     "checkpoint": {"checkpoint": 3},
     "checkpoint and everything": {"checkpoint": 2, "lengths": True, "resets": True, "reverse": True},
     "truncate": {"truncate": 2},
@@ -43,6 +45,8 @@ class Problem:
             self.options["lengths"] = draw.integers(0, T + 1, batch)
         if self.options.pop("resets", False):
             self.options["resets"] = draw.random((T, *batch)) < 0.3
+        if self.options.pop("mask", False):
+            self.options["mask"] = draw.random((T, *batch)) < 0.6
         self.args = params, xs, state, reset_state
 
     def arrays(self, dtype):

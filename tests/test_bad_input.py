@@ -140,6 +140,16 @@ MAKERS = {
         r"lengths must have shape \[B\] = \[3\]",
         lambda: jbptt.unroll(lstm, PARAMS, XS, lengths=np.array([1])),
     ),
+    "a mask of integers": (
+        TypeError,
+        r"mask must be booleans",
+        lambda: jbptt.unroll(lstm, PARAMS, XS, mask=np.ones((T, B), int)),
+    ),
+    "a mask of another shape": (
+        ValueError,
+        r"mask must have shape \[T, B\]",
+        lambda: jbptt.unroll(lstm, PARAMS, XS, mask=np.ones((T, 1), bool)),
+    ),
     "resets of integers": (
         TypeError,
         r"resets must be booleans",

@@ -27,7 +27,7 @@ from jbptt.cells.rule import Consts
 from jbptt.cells.table import CELLS
 from jbptt.feedforward.layer import weight_gradient
 from jbptt.recurrence.inputs import Inputs, Spec
-from jbptt.recurrence.masks import Masks, zeros
+from jbptt.recurrence.masks import Masks, where, zeros
 from jbptt.recurrence.step import before_each_step, step_vjp
 
 # Mutants of a rule: rule -> rule.
@@ -276,15 +276,24 @@ def before_without_masks(backward):
     return planted(backward, _every_step=every_step)
 
 
+def before_of_what_is_put_out(backward):
+    def mutated(array, first, reset, masks, reverse):
+        return before_each_step(where(masks.valid, array, zeros(array)), first, reset, masks, reverse)
+
+    every_step = planted(backward.__globals__["_every_step"], before_each_step=mutated)
+    return planted(backward, _every_step=every_step)
+
+
 MASK_MUTANTS = {
     "lengths: what stayed gets nothing": (
         "lengths",
-        in_step(leave_vjp=lambda f: lambda m, d, dh: (f(m, d, dh)[0], zeros(d))),
+        in_step(leave_vjp=lambda f: lambda m, d: (f(m, d)[0], zeros(d))),
     ),
-    "lengths: h put out past the end": (
+    "lengths: the steps that there are not": (
         "lengths",
-        in_step(leave_vjp=lambda f: lambda m, d, dh: f(m._replace(valid=~m.valid), d, dh)),
+        in_step(leave_vjp=lambda f: lambda m, d: f(m._replace(valid=~m.valid), d)),
     ),
+    "mask: ∂W with the h put out where there is no step": ("mask", before_of_what_is_put_out),
     "resets: gradients cross them": ("resets", in_step(enter_vjp=lambda f: lambda m, d: (d, f(m, d)[1]))),
     "resets: the reset state gets nothing": (
         "resets",

@@ -35,12 +35,19 @@ def arguments(name):
     return args, Draws(3, jnp.float64).state(lambda: args[2])
 
 
+# Left padding, a gap, nothing at all.
+MASK = np.arange(SIZES.T)[:, None] >= np.arange(SIZES.B)
+MASK[SIZES.T // 2, 0] = False
+MASK[:, -1] = False
+
 OPTIONS = {
     "lengths": {"lengths": LENGTHS},
     "resets": {"resets": RESETS},
     "reverse": {"reverse": True},
     "lengths, reverse": {"lengths": LENGTHS, "reverse": True},
     "lengths, resets": {"lengths": LENGTHS, "resets": RESETS},
+    "mask": {"mask": MASK},
+    "mask, lengths, resets, reverse": {"mask": MASK, "lengths": LENGTHS, "resets": RESETS, "reverse": True},
     "lengths, resets, reverse": {"lengths": LENGTHS, "resets": RESETS, "reverse": True},
 }
 
@@ -59,14 +66,15 @@ def test_forward_is_that_of_each_sequence_by_itself(name, options, checkpoint):
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("checkpoint", [None, 2])
-def test_nothing_past_the_end_touches_anything(name, reverse, checkpoint):
+@pytest.mark.parametrize("padding", [{"lengths": LENGTHS}, {"mask": MASK}], ids=["lengths", "mask"])
+def test_nothing_where_there_is_no_step_touches_anything(name, reverse, checkpoint, padding):
     """NaN in the padding and in the cotangents of its outputs: values and gradients are as with zeros there."""
     (params, xs, state), _ = arguments(name)
-    past = np.arange(SIZES.T)[:, None] >= LENGTHS
+    past = ~MASK if "mask" in padding else np.arange(SIZES.T)[:, None] >= LENGTHS
 
     def value_and_gradients(filler):
         padded = jnp.where(past[..., None], filler, xs)
-        run = partial(jbptt.unroll, CELLS[name], lengths=LENGTHS, reverse=reverse, checkpoint=checkpoint)
+        run = partial(jbptt.unroll, CELLS[name], **padding, reverse=reverse, checkpoint=checkpoint)
         (final, hs), vjp = jax.vjp(run, params, padded, state)
         cotangents = jax.tree.map(jnp.ones_like, final), jnp.where(past[..., None], filler, jnp.ones_like(hs))
         return final, hs, vjp(cotangents)
@@ -76,6 +84,31 @@ def test_nothing_past_the_end_touches_anything(name, reverse, checkpoint):
     chex.assert_tree_all_finite(nans)
     assert not np.any(np.asarray(zeros[1])[past])
     assert not np.any(np.asarray(zeros[2][1])[past]), "∂C/∂xs"
+
+
+@pytest.mark.parametrize("both", [False, True], ids=["one cell", "both directions"])
+def test_a_mask_is_as_if_the_other_steps_were_not_there(both):
+    """With resets and truncation, values and gradients: against each sequence's own steps by themselves."""
+    T, B, H = 12, 4, 6
+    draws = Draws(5, jnp.float64)
+    mask, resets = (np.array(draws.yes(part, T, B)) for part in (0.6, 0.3))
+    layer = jbptt.Bidirectional(jbptt.gru, jbptt.gru) if both else jbptt.gru
+    run = partial(jbptt.bidirectional if both else jbptt.unroll, layer, truncate=2)
+    (params,) = draws.params(partial(jbptt.stack_init, dtype=jnp.float64), [layer], 3, H)
+    xs = draws.normal(T, B, 3)
+
+    def masked(params, xs):
+        return run(params, xs, mask=mask, resets=resets)
+
+    def one_by_one(params, xs):
+        states, hs = [], jnp.zeros((T, B, 2 * H if both else H))
+        for b in range(B):
+            at = np.flatnonzero(mask[:, b])
+            state, own = run(params, xs[at, b], resets=resets[at, b])
+            states, hs = [*states, state], hs.at[at, b].set(own)
+        return jax.tree.map(lambda *fields: jnp.stack(fields), *states), hs
+
+    assert_gradients_match(masked, one_by_one, (params, xs))
 
 
 @pytest.mark.parametrize("vjp", ["manual", "auto"])

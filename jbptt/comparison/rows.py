@@ -105,8 +105,8 @@ def _cell_row(name, cell):
     return Row(name, lambda seed, sizes, dtype: (partial(unroll, cell), Draws(seed, dtype).of_cell(cell, sizes)), True)
 
 
-def _time_row(name, cell, *, lengths=False, resets=False, drawn=False, **options):
-    """A cell with options of `unroll`; lengths from 0 to T, resets at random, and a key, where they are asked for."""
+def _time_row(name, cell, *, lengths=False, mask=False, resets=False, drawn=False, **options):
+    """A cell with options of `unroll`; lengths from 0 to T, marks at random, a key, where they are asked for."""
 
     def build(seed, sizes, dtype):
         draws = Draws(seed, dtype)
@@ -114,6 +114,8 @@ def _time_row(name, cell, *, lengths=False, resets=False, drawn=False, **options
         marks = {}
         if lengths:
             marks["lengths"] = draws.integers(0, sizes.T + 1, sizes.B)
+        if mask:
+            marks["mask"] = draws.yes(0.6, sizes.T, sizes.B)
         if resets:
             marks["resets"] = draws.yes(0.4, sizes.T, sizes.B)
             marks["reset_state"] = draws.state(lambda: state)
@@ -207,6 +209,7 @@ ROWS: tuple[Row, ...] = (
     Row("mlp", _mlp_row),
     *[_cell_row(name, cell) for name, cell in CELLS.items()],
     _time_row("lengths", CELLS["lstm"], lengths=True),
+    _time_row("mask", CELLS["lstm"], mask=True),
     _time_row("resets", CELLS["lstm"], resets=True),
     _time_row("truncate", CELLS["lstm"], truncate=2),
     _time_row("checkpoint", CELLS["lstm"], checkpoint="sqrt"),

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jbptt import checks
 from jbptt.cells.pieces import features_of_h
 from jbptt.cells.rule import Cell, Params, State
-from jbptt.recurrence.options import checked_lengths, checked_resets, steps_within
+from jbptt.recurrence.options import checked_resets, valid_steps
 from jbptt.recurrence.regularisation import dropout_mask
 from jbptt.unrolling import check_cell, unroll
 
@@ -34,6 +35,7 @@ def bidirectional(
     state: tuple[State, State] | None = None,
     *,
     lengths: jax.Array | None = None,
+    mask: jax.Array | None = None,
     resets: jax.Array | None = None,
     reset_state: tuple[State, State] | None = None,
     key: jax.Array | None = None,
@@ -43,7 +45,7 @@ def bidirectional(
 
     - `params`, `state`, `reset_state`: (forward's, backward's), as `unroll` takes them.
     - `xs`: [T, B, I].
-    - `lengths`: [B]; the backward cell begins at each sequence's own end.
+    - `lengths`, `mask`: as `unroll` takes them; the backward cell begins at each sequence's own end.
     - `resets`: [T, B]; True at t: an episode begins at step t. No state crosses, in either direction.
     - `key`: as `unroll` takes it, for each direction anew.
     - `options`: `unroll`'s others, for both, but for `reverse`.
@@ -61,19 +63,31 @@ def bidirectional(
     starts = (None, None) if state is None else state
     checks.key("key", key)
     keys = (None, None) if key is None else jax.random.split(key)
-    forward: dict[str, Any] = options | {"lengths": lengths, "key": keys[0]}
-    backward: dict[str, Any] = options | {"lengths": lengths, "key": keys[1], "reverse": True}
+    forward: dict[str, Any] = options | {"lengths": lengths, "mask": mask, "key": keys[0]}
+    backward: dict[str, Any] = options | {"lengths": lengths, "mask": mask, "key": keys[1], "reverse": True}
     if resets is not None:
         shape = checks.array("xs", xs).shape[:-1]
-        valid = None if lengths is None else steps_within(checked_lengths(lengths, shape[0], shape[1:]), shape[0])
+        valid = valid_steps(lengths, mask, shape)
         begins = checked_resets(resets, valid, shape)
-        forward["resets"] = begins  # and between t and t + 1 is where the backward cell enters step t
-        backward["resets"] = jnp.concatenate([begins[1:], jnp.zeros_like(begins[:1])])
+        forward["resets"], backward["resets"] = begins, _next_step_of(begins, valid)
     if reset_state is not None:
         forward["reset_state"], backward["reset_state"] = reset_state
     forward_state, forward_hs = unroll(layer.forward, params[0], xs, starts[0], **forward)
     backward_state, backward_hs = unroll(layer.backward, params[1], xs, starts[1], **backward)
     return (forward_state, backward_state), jnp.concatenate([forward_hs, backward_hs], axis=-1)
+
+
+def _next_step_of(marks, valid):
+    """At every step the mark of the next one that there is, [T, B]; False at the last. From there the backward cell
+    enters."""
+    marks = jnp.concatenate([marks[1:], jnp.zeros_like(marks[:1])])
+    if valid is None:
+        return marks
+    T = valid.shape[0]
+    times = jnp.broadcast_to(jnp.arange(T).reshape(T, *[1] * (valid.ndim - 1)), valid.shape)
+    following = lax.cummin(jnp.where(valid, times, T), reverse=True)[1:]
+    following = jnp.concatenate([following, jnp.full_like(following[:1], T)]) - 1
+    return jnp.take_along_axis(marks, jnp.clip(following, 0), axis=0) & (following < T - 1)
 
 
 def stack_init(

@@ -59,7 +59,7 @@ class Inputs(NamedTuple):
 
 class Outputs(NamedTuple):
     """- `state`: after the last step.
-    - `hs`: every h put out, [T, B, H].
+    - `hs`: h after every step, [T, B, H]; where there is no step that of the one before it.
     """
 
     state: State

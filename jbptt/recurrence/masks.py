@@ -1,8 +1,8 @@
-"""What is done to the state between steps: sequences that end, episodes that begin, gradients that go no further.
+"""What is done to the state between steps: steps that are none, episodes that begin, gradients that go no further.
 
     entering step t     where reset: the state that a reset goes back to;  where cut: no gradient goes back from here
     made at step t      where zoneout: units stay what they were as they entered
-    leaving step t      past a sequence's end: the state stays what it was, and h put out is 0
+    leaving step t      where there is no step: the state stays what it was
 
 Each has its vjp right below it. B batch (any number of batch axes, none included).
 """
@@ -19,7 +19,7 @@ from jbptt._jax import types
 class Masks(NamedTuple):
     """The masks of one step, or of all of them, with a time axis before the others. None: there are none.
 
-    - `valid` [B]: the sequence has not ended.
+    - `valid` [B]: there is this step. Elsewhere, before, between or after them, is padding.
     - `reset` [B]: the state entering this step is the one that a reset goes back to. False where not valid.
     - `cut` [] or [B]: no gradient goes from this step to the one before it.
     - `zoneout`: like the state, for every leaf, [B, H] of booleans, the units that stay what they were; or [], the part
@@ -63,20 +63,15 @@ def hold_vjp(masks: Masks, dstate: Any) -> tuple[Any, Any]:
     return _by_leaf(_mixed, masks.zoneout, none, dstate), _by_leaf(_mixed, masks.zoneout, dstate, none)
 
 
-def leave(masks: Masks, state: Any, state_before: Any) -> tuple[Any, jax.Array]:
-    """(the state after this step, h put out): from the state that the cell made and the one before the step."""
-    if masks.valid is None:
-        return state, state.h
-    return where(masks.valid, state, state_before), where(masks.valid, state.h, jnp.zeros_like(state.h))
+def leave(masks: Masks, made: Any, state_before: Any) -> Any:
+    """The state after this step, from the one that the cell made and the one before the step."""
+    return made if masks.valid is None else where(masks.valid, made, state_before)
 
 
-def leave_vjp(masks: Masks, dstate: Any, dh: jax.Array) -> tuple[Any, Any]:
-    """From ∂C/∂(state after) and ∂C/∂(h put out): (∂C/∂(state that the cell made), ∂C/∂(state before) where that
-    stayed, None if it never does)."""
-    if masks.valid is None:
-        return dstate._replace(h=dstate.h + dh), None
-    made = where(masks.valid, dstate, zeros(dstate))
-    return made._replace(h=made.h + where(masks.valid, dh, jnp.zeros_like(dh))), dstate
+def leave_vjp(masks: Masks, dstate: Any) -> tuple[Any, Any]:
+    """From ∂C/∂(state after): (∂C/∂(state that the cell made), ∂C/∂(state before) where that stayed, None if it never
+    does)."""
+    return (dstate, None) if masks.valid is None else (where(masks.valid, dstate, zeros(dstate)), dstate)
 
 
 def _by_leaf(function, zoneout, *states):

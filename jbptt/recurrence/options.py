@@ -1,4 +1,4 @@
-"""Users' options, checked, as masks: lengths, resets, truncation.
+"""Users' options, checked, as masks: which steps there are, resets, truncation.
 
 T time, B batch (any number of batch axes, none included).
 """
@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jbptt import checks
 
@@ -24,35 +25,45 @@ def checked_lengths(lengths: Any, T: int, batch: tuple[int, ...]) -> jax.Array:
 
 def steps_within(lengths: jax.Array, T: int) -> jax.Array:
     """[T, B]: whether each sequence has a step t."""
-    return _steps_left(lengths, T) > 0
-
-
-def _steps_left(lengths, T):
-    """length − t, [T, B]."""
     shape = (T, *lengths.shape)
     times = jnp.arange(T, dtype=jnp.int32).reshape(T, *[1] * lengths.ndim)
-    return jnp.broadcast_to(lengths, shape) - jnp.broadcast_to(times, shape)
+    return jnp.broadcast_to(times, shape) < jnp.broadcast_to(lengths, shape)
+
+
+def valid_steps(lengths: Any, mask: Any, shape: tuple[int, ...]) -> jax.Array | None:
+    """Which steps there are, [T, B] of that shape, by both; None: all."""
+    T, *batch = shape
+    valid = None if lengths is None else steps_within(checked_lengths(lengths, T, tuple(batch)), T)
+    if mask is None:
+        return valid
+    mask = _checked_marks("mask", mask, shape)
+    return mask if valid is None else mask & valid
 
 
 def checked_resets(resets: Any, valid: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
-    """`resets` [T, B] of that shape, False past the end of a sequence."""
-    resets = checks.array("resets", resets)
-    if resets.dtype != bool:
-        raise TypeError(f"resets must be booleans, got {resets.dtype}: compare, e.g. resets != 0")
-    checks.shape("resets", resets, "[T, B]", shape)
+    """`resets` [T, B] of that shape, False where there is no step."""
+    resets = _checked_marks("resets", resets, shape)
     return resets if valid is None else resets & valid
 
 
-def cuts(truncate: int | None, T: int, reverse: bool, ends: jax.Array | None) -> jax.Array | None:
-    """Where no gradient goes from a step to the one before it: [T]; or [T, B] where each sequence begins at an end of
-    its own. None without truncation."""
+def _checked_marks(name, marks, shape):
+    marks = checks.array(name, marks)
+    if marks.dtype != bool:
+        raise TypeError(f"{name} must be booleans, got {marks.dtype}: compare, e.g. {name} != 0")
+    checks.shape(name, marks, "[T, B]", shape)
+    return marks
+
+
+def cuts(truncate: int | None, T: int, reverse: bool, valid: jax.Array | None) -> jax.Array | None:
+    """Where no gradient goes from a step to the one before it: [T]; or [T, B] where each sequence has steps of its
+    own. None without truncation."""
     if truncate is None:
         return None
     checks.size("truncate", truncate)
     if truncate >= T:
         return None
-    if ends is not None:
-        taken = _steps_left(ends, T) - 1
-    else:
+    if valid is None:
         taken = jnp.asarray(np.arange(T)[::-1] if reverse else np.arange(T))
+    else:
+        taken = lax.cumsum(valid.astype(jnp.int32), reverse=reverse) - valid.astype(jnp.int32)
     return (taken > 0) & (taken % truncate == 0)

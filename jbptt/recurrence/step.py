@@ -20,8 +20,8 @@ def step(
     """(the state after the step, h put out, what the backward pass needs)."""
     entered = enter(masks, state_before, inputs.reset_state)
     made, saved = rule.step(inputs.consts, entered, z)
-    state, h = leave(masks, hold(masks, made, entered), state_before)
-    return state, h, SavedSteps(saved, None if masks.zoneout is None else made.h)
+    state = leave(masks, hold(masks, made, entered), state_before)
+    return state, state.h, SavedSteps(saved, None if masks.zoneout is None else made.h)
 
 
 class StepCotangents(NamedTuple):
@@ -35,7 +35,8 @@ def step_vjp(
     rule: Rule, weights: Consts, later: StepCotangents, dh: jax.Array, residuals: StepResiduals, masks: Masks
 ) -> tuple[StepCotangents, Any]:
     """(the cotangents before the step, δ), from those after it and ∂C/∂(h put out)."""
-    dmade, dstayed = leave_vjp(masks, later.state, dh)  # the cost at t, and through aᵗ every later one
+    dafter = later.state._replace(h=later.state.h + dh)  # the cost at t, and through aᵗ every later one
+    dmade, dstayed = leave_vjp(masks, dafter)
     dmade, dheld = hold_vjp(masks, dmade)
     dstate, delta = rule.step_vjp(weights, residuals, dmade)
     dstate, dreset = enter_vjp(masks, add(dstate, dheld))
@@ -52,14 +53,7 @@ def before_each_step(
     - `first`: what enters the first step, [B, H].
     - `reset`: what a reset goes back to, [B, H]; None where there are none.
     """
-
-    def shifted(array, first):
-        return jnp.concatenate([array[1:], first[None]] if reverse else [first[None], array[:-1]])
-
-    before = shifted(array, first)
-    if masks.valid is not None and reverse:  # what comes before a sequence's end is put out as 0, but is the start
-        begun = shifted(masks.valid, jnp.zeros_like(masks.valid[0]))
-        before = where(begun, before, jnp.broadcast_to(first, before.shape))
+    before = jnp.concatenate([array[1:], first[None]] if reverse else [first[None], array[:-1]])
     if masks.cut is not None:
         before = where(masks.cut, lax.stop_gradient(before), before)  # for second derivatives
     if masks.reset is not None:

@@ -38,7 +38,7 @@ CELLS = {
 
 
 @every_backend
-@pytest.mark.parametrize("options", full(OPTIONS, but=("everything", "checkpoint and everything", "plain")))
+@pytest.mark.parametrize("options", full(OPTIONS, but=("everything", "mask and everything", "plain")))
 @pytest.mark.parametrize("name", full(("V", "gru", "clockwork"), but=("V",)))
 def test_gradients_with_every_option(backend, name, options):
     assert_as_good_as_the_scan(backend, Problem(CELLS[name], 7, (5,), 3, 16, OPTIONS[options]))
@@ -76,7 +76,7 @@ def test_edge_sizes(backend, name, edge):
     B=st.integers(1, 30),
     I=st.integers(1, 70),
     H=st.integers(1, 140),
-    options=st.sampled_from(["plain", "reverse", "lengths", "everything", "checkpoint and everything"]),
+    options=st.sampled_from(["plain", "reverse", "lengths", "everything", "mask and everything"]),
     seed=st.integers(0, 1000),
 )
 def test_any_sizes(backend, name, T, B, I, H, options, seed):

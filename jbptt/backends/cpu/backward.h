@@ -154,7 +154,9 @@ struct Backward<Cell>::Slice {
       const size_t at = all.row(t, first + r), own = static_cast<size_t>(r) * Hp + u * kLanes;
       float* saved_here = p.saved + (at * vectors + u) * S * kLanes;
       float* at_h = delta + (static_cast<size_t>(r) * vectors + u) * G * kLanes;
-      if (!all.valid(at)) {  // the state stayed, and so does its gradient; h put out was 0
+      const Vec dh_out = p.dhs ? load(p.dhs + at * p.H + u * kLanes, lanes) : Vec{};
+      if (!all.valid(at)) {  // the state stayed, and so does its gradient
+        store(dh + own, load(dh + own) + dh_out);
         for (int s = 0; s < S; ++s) store(saved_here + s * kLanes, Vec{});
         for (int g = 0; g < G; ++g) store(at_h + g * kLanes, Vec{});
         continue;
@@ -167,7 +169,6 @@ struct Backward<Cell>::Slice {
         before.c = load(all.c_before(t, first + r) + u * kLanes, lanes);
         c = load(p.cs + at * Hp + u * kLanes);
       }
-      const Vec dh_out = p.dhs ? load(p.dhs + at * p.H + u * kLanes, lanes) : Vec{};
       const Back back = Cell::backward(saved, before, c, {load(dh + own) + dh_out, load(dc + own)}, d, sums);
       store(dh + own, back.dh);
       store(dc + own, back.dc);

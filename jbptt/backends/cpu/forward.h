@@ -142,10 +142,9 @@ struct Forward<Cell>::Slice {
       before.h = load(h + own);
       before.c = Cell::kHasC ? load(c + own) : Vec{};
       State state = Cell::forward(x, hW, before, saved);
-      Vec out = state.h;
-      if (!all.valid(at)) state = {before.h, before.c}, out = Vec{};
+      if (!all.valid(at)) state = {before.h, before.c};
       store(next + own, state.h);
-      store(p.hs + at * p.H + u * kLanes, out, lanes);
+      store(p.hs + at * p.H + u * kLanes, state.h, lanes);
       if (Cell::kHasC) store(c + own, state.c);
       if (p.saved) {
         for (int s = 0; s < S; ++s) store(p.saved + (at * vectors + u) * S * kLanes + s * kLanes, saved[s]);

@@ -87,8 +87,7 @@ struct Call : Plan {
   const float* h_before(int t, int b) const {
     if (reset(row(t, b))) return p.h_reset + static_cast<size_t>(b) * H;
     const ptrdiff_t before = row_before(t, b);
-    if (before < 0 || !valid(before)) return p.h0 + static_cast<size_t>(b) * H;
-    return p.hs + before * H;
+    return before < 0 ? p.h0 + static_cast<size_t>(b) * H : p.hs + before * H;
   }
 
   const float* c_before(int t, int b) const {
