@@ -65,6 +65,7 @@ from jbptt.networks.decoding import (
     Decoded as Decoded,
     beam_search as beam_search,
     greedy as greedy,
+    n_best as n_best,
     sampled as sampled,
 )
 from jbptt.networks.layers import (

@@ -1,5 +1,6 @@
 """Checks of a user's arguments, made once at the public boundary. Every message names the argument and the remedy."""
 
+import math
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any
@@ -92,6 +93,13 @@ def size(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be at least 1, got {value}")
 
 
+def integer(name: str, value: Any) -> None:
+    """Raises TypeError unless `value` is an integer, an int or an array of one."""
+    is_array = getattr(value, "shape", None) == () and jnp.issubdtype(value.dtype, jnp.integer)
+    if isinstance(value, bool) or not (isinstance(value, int) or is_array):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+
+
 def flag(name: str, value: Any) -> bool:
     """`value` as a bool. Raises TypeError unless it is True or False (or 1 or 0)."""
     if not (isinstance(value, (bool, np.bool_, int)) and value in (0, 1)):
@@ -153,6 +161,21 @@ def rate(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be a number, known before tracing, got {type(value).__name__}")
     if not 0 <= value < 1:  # pyright: ignore[reportOperatorIssue]  typeshed's Real has no >=, every real number has
         raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
+
+
+def positive(name: str, value: Any, most: float = math.inf) -> None:
+    """Raises TypeError unless `value` is a number, ValueError unless 0 < value <= most, and finite, if it is known."""
+    finite(name, value)
+    if not types.is_traced(value) and not 0 < float(value) <= most:
+        raise ValueError(f"{name} must be above 0{f' and at most {most}' if most < math.inf else ''}, got {value}")
+
+
+def finite(name: str, value: Any) -> None:
+    """Raises TypeError unless `value` is a number, ValueError unless it is finite, where it is known."""
+    if not isinstance(value, Real) and getattr(value, "shape", None) != ():
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    if not types.is_traced(value) and not math.isfinite(float(value)):
+        raise ValueError(f"{name} must be finite, got {value}")
 
 
 def key(name: str, value: Any) -> None:

@@ -9,6 +9,7 @@ import pytest
 from helpers import assert_close, assert_gradients_match
 
 import jbptt
+from jbptt.networks.drawing import likeliest
 
 S, T, B, H, V = 6, 4, 3, 8, 5
 KEY = jax.random.key(2)
@@ -115,7 +116,11 @@ def chain(log_p):
 def test_beams_that_hold_everything_find_the_best_of_all_sequences(penalty):
     log_p = jax.nn.log_softmax(jax.random.normal(KEY, (3, 3)) * 2)
     start, steps = jnp.array([0, 2]), 3
-    found = jbptt.beam_search(chain(log_p), jnp.zeros(2), start, end=END, steps=steps, width=27, length_penalty=penalty)
+    search = {"end": END, "steps": steps, "width": 27, "length_penalty": penalty}
+    found = jbptt.n_best(chain(log_p), jnp.zeros(2), start, **search)
+    assert_close(
+        jbptt.beam_search(chain(log_p), jnp.zeros(2), start, **search), jax.tree.map(lambda a: a[..., 0], found)
+    )
     for b, first in enumerate([0, 2]):
         best = {}
         for a in np.ndindex(3, 3, 3):
@@ -125,10 +130,11 @@ def test_beams_that_hold_everything_find_the_best_of_all_sequences(penalty):
             for token in written[: length + 1]:
                 score, before = score + float(log_p[before, token]), token
             best[written] = (score / (length + 1) ** penalty, score, length)
-        winner = max(best, key=best.get)
-        assert tuple(found.tokens[:, b].tolist()) == winner
-        np.testing.assert_allclose(found.scores[b], best[winner][1], rtol=1e-12)
-        assert found.lengths[b] == best[winner][2]
+        for n, written in enumerate(sorted(best, key=best.get, reverse=True)):
+            assert tuple(found.tokens[:, b, n].tolist()) == written
+            np.testing.assert_allclose(found.scores[b, n], best[written][1], rtol=1e-12)
+            assert found.lengths[b, n] == best[written][2]
+        assert np.all(np.isneginf(found.scores[:, len(best) :])), "there are no others"
 
 
 def test_drawn_tokens_have_their_probabilities():
@@ -139,6 +145,48 @@ def test_drawn_tokens_have_their_probabilities():
     np.testing.assert_allclose(parts, [0.2, 0.3, 0.5], atol=0.015)  # 0.0035 is one deviation
     cold = jbptt.sampled(chain(log_p), jnp.zeros(9), start[:9], KEY, end=END, steps=2, temperature=1e-3)
     assert np.all(cold.tokens == 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({"top_k": 1}, [3]),
+        ({"top_k": 3}, [3, 1, 0]),
+        ({"top_k": 99}, [3, 1, 0, 2]),
+        ({"top_p": 0.01}, [3]),
+        ({"top_p": 0.6}, [3, 1]),
+        ({"top_p": 0.85}, [3, 1, 0]),
+        ({"top_k": 2, "top_p": 0.56}, [3]),  # 0.4 of the 0.7 that are left
+        ({"top_k": 2, "top_p": 0.58}, [3, 1]),
+        ({"top_p": 0.5, "temperature": 0.2}, [3]),
+    ],
+)
+def test_tokens_are_drawn_from_the_likeliest(options, kept):
+    log_p = jnp.log(jnp.array([[0.2, 0.3, 0.1, 0.4]] * 4))
+    start = jnp.zeros(5_000, jnp.int32)
+    drawn = jbptt.sampled(chain(log_p), jnp.zeros(5_000), start, KEY, end=END, steps=1, **options)
+    parts = np.bincount(np.asarray(drawn.tokens[0]), minlength=4) / 5_000
+    p = np.where(np.isin(range(4), kept), np.exp(log_p[0]) ** (1 / options.get("temperature", 1)), 0)
+    np.testing.assert_allclose(parts, p / p.sum(), atol=0.03)  # 0.007 is one deviation
+    assert set(np.flatnonzero(parts)) == set(kept)
+    np.testing.assert_allclose(drawn.scores, log_p[0, drawn.tokens[0]], rtol=1e-12)  # the model's
+
+
+def test_what_is_as_likely_as_the_last_that_is_kept_is_kept():
+    np.testing.assert_array_equal(likeliest(jnp.zeros((2, 3)), 1, 0.1), np.zeros((2, 3)))
+    np.testing.assert_array_equal(likeliest(jnp.array([0.0, 2.0, 0.0, 1.0]), 3, 1.0), [0, 2, 0, 1])
+
+
+@pytest.mark.parametrize("decode", ["greedy", "sampled", "beam_search"])
+def test_scores_are_summed_in_float32_at_least(decode):
+    """40 steps of log 1/3 by bfloat16 logits."""
+    more = {"greedy": {}, "sampled": {"key": KEY}, "beam_search": {"width": 2}}[decode]
+    third = jnp.zeros((3, 3), jnp.bfloat16)
+    found = getattr(jbptt, decode)(
+        lambda state, tokens: (state, third[tokens]), jnp.zeros(1), jnp.zeros(1, int), end=7, steps=40, **more
+    )
+    assert found.scores.dtype == jnp.float32
+    np.testing.assert_allclose(found.scores, -40 * np.log(3), rtol=1e-5)
 
 
 @pytest.mark.parametrize("cell", [jbptt.bahdanau_cell(jbptt.gru), jbptt.luong_cell(jbptt.lstm, score="concat")])
@@ -170,6 +218,7 @@ def test_attention_in_numpy(cell):
             assert_close((after.h[b], after.inner.c[b]), (h, expected.c))
 
 
+CHAIN = chain(jnp.zeros((3, 3))), jnp.zeros(2), jnp.array([0, 1])
 BAD = {
     "no memory": (ValueError, r"with_memory", lambda: jbptt.unroll(CELL, PARAMS, jnp.zeros((2, B, 4)))),
     "a memory of no steps": (ValueError, r"S of at least 1", lambda: jbptt.with_memory(PARAMS, jnp.zeros((0, B, H)))),
@@ -214,6 +263,29 @@ BAD = {
         ValueError,
         r"width",
         lambda: jbptt.beam_search(chain(jnp.zeros((3, 3))), jnp.zeros(2), jnp.array([0, 1]), end=1, steps=3, width=0),
+    ),
+    **{
+        f"{name} of {value}": (
+            TypeError if isinstance(value, str) else ValueError,
+            name,
+            partial(jbptt.sampled, *CHAIN, KEY, end=1, steps=3, **{name: value}),
+        )
+        for name, values in {
+            "temperature": (0, -1.0, np.inf, np.nan, "hot"),
+            "top_k": (0, -3),
+            "top_p": (0.0, 1.5, np.nan, "most"),
+        }.items()
+        for value in values
+    },
+    "a length penalty of nan": (
+        ValueError,
+        r"length_penalty must be finite",
+        partial(jbptt.beam_search, *CHAIN, end=1, steps=3, width=2, length_penalty=np.nan),
+    ),
+    "an end that is no integer": (
+        TypeError,
+        r"end must be an integer",
+        partial(jbptt.greedy, *CHAIN, end=1.0, steps=3),
     ),
     "a start that is no token": (
         TypeError,

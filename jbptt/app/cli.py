@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from jbptt.app.errors import UserError
+from jbptt.app.files import read_lines
 from jbptt.app.json_lines import json_line
 from jbptt.app.settings import choices, not_ours
 from jbptt.app.tasks.chars.settings import Settings as CharsSettings
@@ -188,31 +189,46 @@ def train_pairs(pairs, out, resume, as_json, **settings) -> int:
 @click.option(
     "--temperature", type=FiniteNumber(zero_included=True), default=0.7, show_default=True, help="0 is the likeliest."
 )
+@click.option(
+    "--top-k", type=click.IntRange(1, 2**31 - 1), help="Of the K likeliest characters alone.  [default: of all]"
+)
+@click.option(
+    "--top-p", type=click.FloatRange(0, 1, min_open=True), help="Of the fewest that have P of the probability."
+)
 @click.option("--length", type=POSITIVE, default=400, show_default=True, help="Characters to write.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
-def sample(checkpoint: Path, prime: str, temperature: float, length: int, seed: int, as_json: bool) -> None:
+def sample(checkpoint: Path, prime: str, length: int, seed: int, as_json: bool, **drawing: Any) -> None:
     """Write text with a trained character model: CHECKPOINT is the folder of a run, or of one of its checkpoints."""
-    from jbptt.app.tasks.chars import run
+    from jbptt.app.tasks.chars import model, run
 
-    result = run.sample(checkpoint, prime, temperature, length, seed)
+    result = run.sample(checkpoint, prime, model.Drawing(**_given(drawing)), length, seed)
     click.echo(json_line(result) if as_json else result["prime"] + result["text"])
 
 
 @cli.command()
 @click.argument("checkpoint", type=FILE)
-@click.argument("texts", nargs=-1, required=True, metavar="TEXT...")
+@click.argument("texts", nargs=-1, metavar="TEXT...")
+@click.option("--file", type=FILE, help="UTF-8 file with a text a line; - is standard input.")
 @click.option(
     "--beams", type=click.IntRange(1, 1000), default=4, show_default=True, help="Kept in the search; 1 is greedy."
 )
+@click.option(
+    "--n-best", type=POSITIVE, default=1, show_default=True, help="Of the beams, the best first, a line each."
+)
 @click.option("--heat-map", type=FILE, help="PNG file to draw into how much each token looks at each of the source.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a text.")
-def translate(checkpoint: Path, texts: tuple[str, ...], beams: int, heat_map: Path | None, as_json: bool) -> None:
+def translate(checkpoint: Path, texts: tuple[str, ...], file, beams, n_best, heat_map, as_json: bool) -> None:
     """Translate each TEXT with a model of train dates or train pairs: CHECKPOINT is a run's folder, or one of its
     checkpoints."""
     from jbptt.app.tasks.translation import run
 
-    for result in run.translate(checkpoint, list(texts), beams, heat_map):
+    if n_best > beams:
+        raise UserError(f"--n-best {n_best} is more than --beams {beams} finds: ask for more beams")
+    lines = [] if file is None else read_lines("--file", file)
+    if not texts and not lines:
+        raise UserError("TEXT must be given, or a --file of them")
+    for result in run.translate(checkpoint, [*texts, *lines], beams, n_best, heat_map):
         click.echo(json_line(result) if as_json else result["translation"])
 
 

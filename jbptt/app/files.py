@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -26,16 +27,22 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def read_utf8(option: str, path: Path) -> str:
-    """The text of a file that the user named by `option`, without the byte order mark that some editors begin it with.
+    """The text of a file that the user named by `option`, of standard input for "-", without the byte order mark that
+    some editors begin it with.
 
     Raises UserError if it cannot be read or is not UTF-8.
     """
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return (sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{option} {path} is not UTF-8 (byte {error.start}): convert it, e.g. with iconv") from None
     except OSError as error:
         raise UserError(f"{option} {path} cannot be read: {error.strerror}") from None
+
+
+def read_lines(option: str, path: Path) -> list[str]:
+    """The lines of such a file that hold something."""
+    return [line for line in read_utf8(option, path).replace("\r\n", "\n").split("\n") if line.strip()]
 
 
 def read_config(run: Path, *tasks: str) -> dict[str, Any]:

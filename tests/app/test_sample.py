@@ -50,5 +50,12 @@ def test_run_folder_with_a_number_for_a_name(jbptt, run, tmp_path, monkeypatch):
     assert jbptt("sample", "7", "--prime", "a", "--length", 3)[0] == 0
 
 
+def test_of_the_likeliest_alone(jbptt, run):
+    """However hot."""
+    cold = jbptt("sample", run, "--prime", "abcabdab", "--temperature", 0, "--length", 12)
+    for options in (("--top-k", 1), ("--top-p", 1e-6)):
+        assert jbptt("sample", run, "--prime", "abcabdab", "--temperature", 9, "--length", 12, *options) == cold
+
+
 def test_length_one(jbptt, run):
     assert len(jbptt("sample", run, "--prime", "ab", "--length", 1)[1]) == len("abx\n")

@@ -1,5 +1,6 @@
 """`jbptt train dates`, `jbptt train pairs` and `jbptt translate`: they learn, leave what they promise, and go on."""
 
+import io
 import json
 import random
 import shutil
@@ -72,6 +73,35 @@ def test_translates_from_a_run_and_from_a_checkpoint(jbptt, learned):
     assert (result["source"], result["translation"]) == ("ab", "ba")
     assert -1 < result["log_probability"] < 0
     assert (learned.parent / "map.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_translates_the_lines_of_a_file_and_of_standard_input(jbptt, learned, monkeypatch):
+    lines = "abc\n\ncab\r\n".encode("utf-8-sig")
+    (learned.parent / "lines.txt").write_bytes(lines)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    for file in ("lines.txt", "-"):
+        assert jbptt("translate", "run", "ab", "--file", file)[:2] == (0, "ba\ncba\nbac\n")
+
+
+def test_gives_the_best_of_the_beams_in_order(jbptt, learned):
+    _, out, _ = jbptt("translate", "run", "abc", "ab", "--beams", 4, "--n-best", 3, "--json")
+    results = [json.loads(line) for line in out.splitlines()]
+    assert [(each["source"], each["rank"]) for each in results] == [(s, n) for s in ("abc", "ab") for n in (1, 2, 3)]
+    assert results[0]["translation"] == "cba" and len({each["translation"] for each in results[:3]}) == 3
+    assert results[0]["log_probability"] > max(each["log_probability"] for each in results[1:3])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("ab", "--beams", 2, "--n-best", 3), "--n-best 3 is more than --beams 2"),
+        ((), "TEXT must be given, or a --file"),
+        (("--file", "none.txt"), "--file none.txt cannot be read"),
+        (("--heat-map", "m.png", *["ab"] * 51), "--heat-map draws up to 50 texts"),
+    ],
+)
+def test_bad_translations(fails, learned, arguments, says):
+    assert says in fails("translate", "run", *arguments)
 
 
 @pytest.mark.parametrize(

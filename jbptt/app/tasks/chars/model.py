@@ -23,6 +23,7 @@ from jbptt.cells.table import CELLS
 from jbptt.feedforward.layer import dense
 from jbptt.feedforward.losses import softmax_cross_entropy
 from jbptt.feedforward.perceptron import mlp_init
+from jbptt.networks.drawing import drawn_of_likeliest
 from jbptt.networks.layers import stack, stack_init
 
 Tokens = Any
@@ -50,6 +51,15 @@ class Chunk(NamedTuple):
     inputs: Tokens
     targets: Tokens
     first: bool
+
+
+class Drawing(NamedTuple):
+    """How a character is drawn: at a temperature, 0 for the likeliest, of the `top_k` likeliest, and of those of the
+    fewest that have `top_p` of the probability."""
+
+    temperature: float = 0.7
+    top_k: int = 2**31 - 1
+    top_p: float = 1.0
 
 
 def cell_of(settings: Settings) -> Cell:
@@ -129,13 +139,13 @@ def evaluate(settings: Settings, params: dict, stream: jax.Array) -> jax.Array:
 
 
 def sample(
-    settings: Settings, params: dict, key: jax.Array, prime: jax.Array, length: int, temperature: jax.Array
+    settings: Settings, params: dict, key: jax.Array, prime: jax.Array, length: int, drawing: Drawing
 ) -> jax.Array:
-    """`length` characters that continue `prime` [P], P ≥ 1. Temperature 0 takes the likeliest. `length` is static."""
+    """`length` characters that continue `prime` [P], P ≥ 1. `length` is static."""
 
     def draw(key, z):
-        z = z[-1, 0].astype(jnp.float32)
-        drawn = jax.random.categorical(key, z / jnp.where(temperature == 0, 1, temperature))
+        z, (temperature, top_k, top_p) = z[-1, 0], drawing
+        drawn = drawn_of_likeliest(jnp.where(temperature == 0, 1, temperature), top_k, top_p, key, z)
         return jnp.where(temperature == 0, jnp.argmax(z), drawn).astype(jnp.int32)
 
     def next_character(carry, key):

@@ -62,7 +62,7 @@ def train(texts: list[Path], given: dict[str, Any], out: Path | None, resume: bo
     return runs.train("chars", Settings(), given, prepare, _settings, out, resume, reporter)
 
 
-def sample(path: Path, prime: str, temperature: float, length: int, seed: int) -> dict[str, Any]:
+def sample(path: Path, prime: str, drawing: model.Drawing, length: int, seed: int) -> dict[str, Any]:
     """Continues `prime` by a trained model.
 
     - `path`: the folder of a run, whose newest checkpoint is taken, or one of its checkpoints.
@@ -74,12 +74,12 @@ def sample(path: Path, prime: str, temperature: float, length: int, seed: int) -
     settings = _settings(config, run)
     runs.use_dtype(settings)
     checkpoint, carry = runs.restored(run, step, _init(settings, len(config["vocabulary"])))
-    text = generate(settings, carry.params, config["vocabulary"], prime, temperature, length, seed)
+    text = generate(settings, carry.params, config["vocabulary"], prime, drawing, length, seed)
     return {"checkpoint": str(checkpoint), "prime": prime, "text": text}
 
 
 def generate(
-    settings: Settings, params: dict, vocabulary: str, prime: str, temperature: float, length: int, seed: int
+    settings: Settings, params: dict, vocabulary: str, prime: str, drawing: model.Drawing, length: int, seed: int
 ) -> str:
     """The characters that follow `prime`. Raises UserError if it is empty or holds one that the model never saw."""
     if not prime:
@@ -88,7 +88,7 @@ def generate(
     if unknown:
         raise UserError(f"--prime holds {unknown[0]!r}, which is not in the vocabulary of the training text")
     indices = jnp.asarray([vocabulary.index(character) for character in prime], jnp.int32)
-    drawn = _sample(settings, params, jax.random.key(seed), indices, length, jnp.float32(temperature))
+    drawn = _sample(settings, params, jax.random.key(seed), indices, length, drawing)
     return "".join(vocabulary[index] for index in np.asarray(drawn))
 
 
@@ -147,7 +147,7 @@ def _introduce(reporter, run, settings, corpus, bigram, params, start):
 def _conclude(reporter, run, settings, corpus, bigram, params):
     validation, test = (_evaluator(settings, split)(params) for split in (corpus.validation, corpus.test))
     prime = "def " if set("def ") <= set(corpus.vocabulary) else corpus.vocabulary[int(corpus.train[0])]
-    text = generate(settings, params, corpus.vocabulary, prime, temperature=0.7, length=400, seed=settings.seed)
+    text = generate(settings, params, corpus.vocabulary, prime, model.Drawing(), length=400, seed=settings.seed)
     write_atomically(run / "sample.txt", prime + text)
     plot = plot_losses(run, "character", bigram)
     more = shlex.join(["jbptt", "sample", str(run), "--prime", prime])

@@ -19,7 +19,7 @@ from jbptt.cells.luong import luong_cell
 from jbptt.cells.pieces import features_of_h
 from jbptt.cells.table import CELLS
 from jbptt.feedforward.losses import softmax_cross_entropy
-from jbptt.networks.decoding import Decoded, beam_search
+from jbptt.networks.decoding import Decoded, n_best
 from jbptt.networks.layers import Bidirectional
 from jbptt.networks.seq2seq import Seq2Seq, alignments, decoder_of, seq2seq, seq2seq_init
 from jbptt.recurrence.options import steps_within
@@ -125,7 +125,7 @@ def train_step(settings: Settings, carry: Carry, batch: Batch) -> Carry:
 def score(settings: Settings, attention: str, params: dict, batch: Batch) -> Score:
     """How well a model knows a batch, and what it writes by itself, greedily."""
     steps = batch.following.shape[0]
-    written, _, _ = translate(settings, attention, params, batch.source, batch.source_lengths, steps, width=1)
+    written = translate(settings, attention, params, batch.source, batch.source_lengths, steps, width=1).tokens[..., 0]
     exact = jnp.all(written == batch.following, axis=0)
     return Score(*nats(settings, attention, params, batch), exact, written)
 
@@ -133,11 +133,11 @@ def score(settings: Settings, attention: str, params: dict, batch: Batch) -> Sco
 def translate(
     settings: Settings, attention: str, params: dict, source: jax.Array, lengths: jax.Array, steps: int, width: int
 ) -> Decoded:
-    """What the model writes for sources [S, B], with `width` beams."""
+    """What the model writes for sources [S, B], with `width` beams, W: tokens [T, B, W]."""
     model = model_of(settings, attention)
     next, state = decoder_of(model, params, source, source_lengths=lengths)
     start = jnp.full(source.shape[1:], START, jnp.int32)
-    return beam_search(next, state, start, end=END, steps=steps, width=width)
+    return n_best(next, state, start, end=END, steps=steps, width=width)
 
 
 def alignment(settings: Settings, attention: str, params: dict, batch: Batch) -> jax.Array:

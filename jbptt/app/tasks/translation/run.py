@@ -28,6 +28,9 @@ EVALUATED = 250
 SHOWN = 5
 """Examples printed, and drawn."""
 
+DRAWN = 50
+"""Heat maps in a picture at most."""
+
 _train_step = jax.jit(model.train_step, static_argnames="settings", donate_argnames="carry")
 _score = jax.jit(model.score, static_argnames=("settings", "attention"))
 _nats = jax.jit(model.nats, static_argnames=("settings", "attention"))
@@ -66,14 +69,15 @@ def train_pairs(path: Path | None, given: dict[str, Any], out: Path | None, resu
     return runs.train("pairs", PAIRS, given, prepare, _settings, out, resume, reporter)
 
 
-def translate(path: Path, texts: list[str], beams: int, heat_map: Path | None) -> list[dict[str, Any]]:
+def translate(path: Path, texts: list[str], beams: int, n_best: int, heat_map: Path | None) -> list[dict[str, Any]]:
     """What a trained model makes of texts.
 
     - `path`: the folder of a run, whose newest checkpoint is taken, or one of its checkpoints.
     - `beams`: how many are kept in the search; 1 takes the likeliest token each time.
+    - `n_best`: how many of them to give, the best first.
     - `heat_map`: a PNG file to draw the alignments into.
 
-    Returns {"source", "translation", "log_probability"} of each. Raises UserError for anything that the user can mend.
+    Returns {"source", "rank", "translation", "log_probability"} of each. Raises UserError for what the user can mend.
     """
     run, step = runs.run_of(path)
     config = read_config(run, "dates", "pairs")
@@ -81,26 +85,38 @@ def translate(path: Path, texts: list[str], beams: int, heat_map: Path | None) -
     encoding = _encoding(config, settings)
     if heat_map is not None and settings.attention == "none":
         raise UserError(f"--heat-map needs a model with attention, and {run} has none")
+    if heat_map is not None and len(texts) > DRAWN:
+        raise UserError(f"--heat-map draws up to {DRAWN} texts, got {len(texts)}: give fewer")
     for text in texts:
         _check_text(text, encoding)
     runs.use_dtype(settings)
     _, carry = runs.restored(run, step, _init(settings, encoding))
     params = carry.learners[settings.attention].params
-    batch = encoding.batch([Pair(text, "") for text in texts])
-    written, _, scores = _translate(
-        settings, settings.attention, params, batch.source, batch.source_lengths, encoding.target_size, beams
-    )
-    translations = [encoding.target.text(written[:, b]) for b in range(len(texts))]
+    translations = []
+    for part in _parts(texts):
+        batch = encoding.batch([Pair(text, "") for text in part])
+        found = jax.device_get(
+            _translate(
+                settings, settings.attention, params, batch.source, batch.source_lengths, encoding.target_size, beams
+            )
+        )
+        translations += [
+            {
+                "source": source,
+                "rank": n + 1,
+                "translation": encoding.target.text(found.tokens[:, b, n]),
+                "log_probability": float(found.scores[b, n]),
+            }
+            for b, source in enumerate(part)
+            for n in range(n_best)
+        ]
     if heat_map is not None:
-        pairs = [Pair(*pair) for pair in zip(texts, translations, strict=True)]
+        pairs = [Pair(result["source"], result["translation"]) for result in translations if result["rank"] == 1]
         try:
             _draw(heat_map, settings, params, encoding, pairs)
         except OSError as error:
             raise UserError(f"--heat-map {heat_map} cannot be written: {error.strerror}") from None
-    return [
-        {"source": source, "translation": translation, "log_probability": float(score)}
-        for source, translation, score in zip(texts, translations, scores, strict=True)
-    ]
+    return translations
 
 
 def _prepared(reporter, settings, data, before, differs, config):
