@@ -7,21 +7,33 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
 
 from jbptt.app.errors import UserError
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells its every move
 
+VALIDATION = "validation_nats"
+
 
 class Checkpoints:
-    """The checkpoints of one run, in its folder `checkpoints`; the newest two are kept. A context manager."""
+    """The checkpoints of one run, in its folder `checkpoints`; the newest two are kept, and the best: the one with the
+    least validation loss. A context manager."""
 
     def __init__(self, run: Path):
         self.folder = (run / "checkpoints").absolute()
-        options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
-        self._manager = ocp.CheckpointManager(
-            self.folder, options=options, item_handlers=ocp.StandardCheckpointHandler()
+        best = policy.BestN(get_metric_fn=_goodness, n=1, keep_checkpoints_without_metrics=False)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policy.AnyPreservationPolicy([policy.LatestN(2), best]),
+            best_fn=_goodness,
+            enable_async_checkpointing=False,
         )
+        try:
+            self._manager = ocp.CheckpointManager(
+                self.folder, options=options, item_handlers=ocp.StandardCheckpointHandler()
+            )
+        except ValueError as error:  # it reads every checkpoint's validation loss
+            raise UserError(f"a checkpoint in {self.folder} is damaged, its validation loss: delete it") from error
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -33,10 +45,17 @@ class Checkpoints:
         """The step of the newest checkpoint; None if there is none."""
         return self._manager.latest_step()
 
-    def save(self, step: int, tree: Any) -> None:
-        """Saves a pytree of arrays as the checkpoint of `step`, unless that is there already."""
+    def best_step(self) -> int | None:
+        """The step of the best checkpoint; None if there is none, or none that was saved with its validation loss."""
+        best = self._manager.best_step()
+        return None if best is None or self._manager.metrics(best) is None else best
+
+    def save(self, step: int, tree: Any, validation_nats: float | None = None) -> None:
+        """Saves a pytree of arrays as the checkpoint of `step`, unless that is there already, with its validation loss
+        where that is known."""
         if step != self.latest_step():
-            self._manager.save(step, args=ocp.args.StandardSave(tree))
+            metrics = None if validation_nats is None else {VALIDATION: validation_nats}
+            self._manager.save(step, args=ocp.args.StandardSave(tree), metrics=metrics)
 
     def restore(self, step: int, like: Any) -> Any:
         """The pytree saved at `step`, with the structure, shapes and dtypes of `like`.
@@ -66,6 +85,10 @@ class Checkpoints:
             return _shapes_and_dtypes(self._manager.item_metadata(step))
         except Exception:  # a damaged one, which restoring will tell of
             return None
+
+
+def _goodness(metrics):
+    return -metrics[VALIDATION]
 
 
 def _shapes_and_dtypes(tree):

@@ -1,5 +1,6 @@
 """The command line's commands and options."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,25 @@ class FiniteNumber(click.ParamType):
             self.fail(f"{value} is not a finite number {'from 0 on' if self._included else 'above 0'}", param, ctx)
         return number
 
+
+class Interval(click.ParamType):
+    """So many steps, or minutes."""
+
+    name = "steps|minutes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from jbptt.app.training import Every
+
+        if isinstance(value, Every):
+            return value
+        number, minutes = click.FLOAT.convert(value.removesuffix("m"), param, ctx), value.endswith("m")
+        if not 0 < number < math.inf or not (minutes or number.is_integer()):
+            self.fail(f"{value} is neither a number of steps, as 500, nor of minutes, as 2m", param, ctx)
+        return Every(seconds=60 * number) if minutes else Every(steps=number)
+
+
+EVERY = "Steps, or minutes (2m), after which a checkpoint is saved, beside those of the five validations."
+BEST = "Take the checkpoint with the least validation loss, not the newest."
 
 ABOVE_ZERO = FiniteNumber(zero_included=False)
 
@@ -74,13 +94,19 @@ TRAINING = {
     "vjp": "Backpropagation through time: derived by hand, or jax.grad's.",
 }
 
-CHARS = {
-    "cell": "Recurrent cell.",
-    "layers": "Recurrent layers.",
-    "hidden": "Units of each layer.",
-    "length": "Characters that the gradient goes back through (the chunk's length).",
-    "batch": "Streams of text side by side.",
-} | TRAINING
+NFC = {"nfc": "Make one character of a letter and its combining accents (Unicode's normal form C)."}
+
+CHARS = (
+    {
+        "cell": "Recurrent cell.",
+        "layers": "Recurrent layers.",
+        "hidden": "Units of each layer.",
+        "length": "Characters that the gradient goes back through (the chunk's length).",
+        "batch": "Streams of text side by side.",
+    }
+    | TRAINING
+    | NFC
+)
 
 TRANSLATION = {
     "attention": "How the decoder looks back at the source.",
@@ -100,6 +126,9 @@ def run_options(task: str) -> Callable[[Callable], Callable]:
         out = f"Folder of the run.  [default: the next free runs/{task}-N]"
         resume = f"Go on with the run in --out.  [default: the newest runs/{task}-N]"
         command = click.option("--json", "as_json", is_flag=True, help="Report in JSON lines.")(command)
+        command = click.option(
+            "--checkpoint-every", "every", type=Interval(), default="2m", show_default=True, help=EVERY
+        )(command)
         command = click.option("--resume", is_flag=True, help=resume)(command)
         return click.option("--out", type=FILE, help=out)(command)
 
@@ -131,33 +160,35 @@ def train() -> None:
 )
 @setting_options(CharsSettings(), CHARS)
 @run_options("chars")
-def train_chars(files: tuple[Path, ...], text: tuple[Path, ...], out, resume, as_json, **settings) -> int:
+def train_chars(files: tuple[Path, ...], text: tuple[Path, ...], out, resume, every, as_json, **settings) -> int:
     """Train a character model, Karpathy's char-RNN, on FILES or on Python's own source code.
 
     Leaves checkpoints, metrics.csv, loss.png and sample.txt in the run's folder. Ctrl-C saves a checkpoint first.
     """
     from jbptt.app.reporting import reporter_for
+    from jbptt.app.runs import Folder
     from jbptt.app.tasks.chars import run
 
     texts = [path.absolute() for path in (*text, *files)]
     with reporter_for(as_json=as_json) as reporter:
-        return 0 if run.train(texts, _given(settings), out, resume, reporter) else 130
+        return 0 if run.train(texts, _given(settings), Folder(out, resume, every), reporter) else 130
 
 
 @train.command("dates")
 @setting_options(TranslationSettings(), TRANSLATION)
 @run_options("dates")
-def train_dates(out, resume, as_json, **settings) -> int:
+def train_dates(out, resume, every, as_json, **settings) -> int:
     """Train a model that reads dates as people write them, in many languages and formats: "3 mars 1998" is 1998-03-03.
 
     The pairs are made from the Unicode Consortium's locale data. Leaves checkpoints, metrics.csv, loss.png, results.md
     and alignments.png in the run's folder. Ctrl-C saves a checkpoint first.
     """
     from jbptt.app.reporting import reporter_for
+    from jbptt.app.runs import Folder
     from jbptt.app.tasks.translation import run
 
     with reporter_for(as_json=as_json) as reporter:
-        return 0 if run.train_dates(_given(settings), out, resume, reporter) else 130
+        return 0 if run.train_dates(_given(settings), Folder(out, resume, every), reporter) else 130
 
 
 @train.command("pairs")
@@ -166,21 +197,23 @@ def train_dates(out, resume, as_json, **settings) -> int:
     PAIRS,
     {"tokens": "What source and target are made of: words are what whitespace separates."}
     | {"longest": "Most tokens of a source, or of a target."}
-    | TRANSLATION,
+    | TRANSLATION
+    | NFC,
 )
 @run_options("pairs")
-def train_pairs(pairs, out, resume, as_json, **settings) -> int:
+def train_pairs(pairs, out, resume, every, as_json, **settings) -> int:
     """Train the same model on your own pairs of texts.
 
     Leaves checkpoints, metrics.csv, loss.png, results.md and alignments.png in the run's folder. Ctrl-C saves a
     checkpoint first.
     """
     from jbptt.app.reporting import reporter_for
+    from jbptt.app.runs import Folder
     from jbptt.app.tasks.translation import run
 
     file = None if pairs is None else pairs.absolute()
     with reporter_for(as_json=as_json) as reporter:
-        return 0 if run.train_pairs(file, _given(settings), out, resume, reporter) else 130
+        return 0 if run.train_pairs(file, _given(settings), Folder(out, resume, every), reporter) else 130
 
 
 @cli.command()
@@ -197,12 +230,13 @@ def train_pairs(pairs, out, resume, as_json, **settings) -> int:
 )
 @click.option("--length", type=POSITIVE, default=400, show_default=True, help="Characters to write.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed.")
+@click.option("--best", is_flag=True, help=BEST)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
-def sample(checkpoint: Path, prime: str, length: int, seed: int, as_json: bool, **drawing: Any) -> None:
+def sample(checkpoint: Path, prime: str, length: int, seed: int, best: bool, as_json: bool, **drawing: Any) -> None:
     """Write text with a trained character model: CHECKPOINT is the folder of a run, or of one of its checkpoints."""
     from jbptt.app.tasks.chars import model, run
 
-    result = run.sample(checkpoint, prime, model.Drawing(**_given(drawing)), length, seed)
+    result = run.sample(checkpoint, prime, model.Drawing(**_given(drawing)), length, seed, best)
     click.echo(json_line(result) if as_json else result["prime"] + result["text"])
 
 
@@ -217,8 +251,9 @@ def sample(checkpoint: Path, prime: str, length: int, seed: int, as_json: bool, 
     "--n-best", type=POSITIVE, default=1, show_default=True, help="Of the beams, the best first, a line each."
 )
 @click.option("--heat-map", type=FILE, help="PNG file to draw into how much each token looks at each of the source.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a text.")
-def translate(checkpoint: Path, texts: tuple[str, ...], file, beams, n_best, heat_map, as_json: bool) -> None:
+@click.option("--best", is_flag=True, help=BEST)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a translation.")
+def translate(checkpoint: Path, texts: tuple[str, ...], file, beams, n_best, heat_map, best, as_json: bool) -> None:
     """Translate each TEXT with a model of train dates or train pairs: CHECKPOINT is a run's folder, or one of its
     checkpoints."""
     from jbptt.app.tasks.translation import run
@@ -228,7 +263,7 @@ def translate(checkpoint: Path, texts: tuple[str, ...], file, beams, n_best, hea
     lines = [] if file is None else read_lines("--file", file)
     if not texts and not lines:
         raise UserError("TEXT must be given, or a --file of them")
-    for result in run.translate(checkpoint, [*texts, *lines], beams, n_best, heat_map):
+    for result in run.translate(checkpoint, [*texts, *lines], beams, n_best, heat_map, best):
         click.echo(json_line(result) if as_json else result["translation"])
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import tempfile
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def composed(text: str, nfc: bool) -> str:
+    """The text, in Unicode's normal form C if asked for: é, in place of e and a combining accent."""
+    return unicodedata.normalize("NFC", text) if nfc else text
 
 
 def read_utf8(option: str, path: Path) -> str:

@@ -16,6 +16,19 @@ from jbptt.app.reporting import Reporter
 from jbptt.app.settings import resumed
 
 
+class Folder(NamedTuple):
+    """Where a run is kept.
+
+    - `out`: its folder; None for the next free one, or of those that are there the newest.
+    - `resume`: whether to go on with what is there.
+    - `every`: how often a checkpoint is saved.
+    """
+
+    out: Path | None
+    resume: bool
+    every: training.Every
+
+
 class Prepared(NamedTuple):
     """What a task makes of its settings and data.
 
@@ -39,8 +52,7 @@ def train(
     given: dict[str, Any],
     prepare: Callable[[Any, dict | None, Path | None], Prepared],
     settings_of: Callable[[dict, Path], Any],
-    out: Path | None,
-    resume: bool,
+    folder: Folder,
     reporter: Reporter,
 ) -> bool:
     """Trains a task's model, or goes on with one; returns whether it came to its end.
@@ -49,18 +61,17 @@ def train(
     - `defaults`, `given`: the settings, and those that the user gave.
     - `prepare(settings, before, run)`: `before` and `run` are the config and the folder of the run that goes on.
     - `settings_of(config, run)`: the settings in a config.
-    - `out`, `resume`: the folder, and whether to go on with what is there.
 
     Raises UserError for anything that the user can mend.
     """
     settings, before, run = defaults._replace(**given), None, None
-    if resume:
-        run = existing_run_folder(out, task)
+    if folder.resume:
+        run = existing_run_folder(folder.out, task)
         before = read_config(run, task)
         settings = resumed(settings_of(before, run), given, run)
     use_dtype(settings)
     prepared = prepare(settings, before, run)
-    run = new_run_folder(out, task) if run is None else run
+    run = new_run_folder(folder.out, task) if run is None else run
     carry, start = prepared.carry, 0
     config = {"task": task, "settings": settings._asdict()} | prepared.config
     if before is None:  # first of all: a killed run's folder can then be gone on with
@@ -71,7 +82,7 @@ def train(
                 carry, start = checkpoints.restore(latest, carry), latest
             write_atomically(run / "config.json", json.dumps(config, indent=1))  # of as many steps as it may have now
         prepared.introduce(run, carry, start)
-        outcome = training.train(prepared.training, carry, start, run, checkpoints, reporter)
+        outcome = training.train(prepared.training, carry, start, run, checkpoints, folder.every, reporter)
     if outcome.interrupted:
         command = shlex.join(["jbptt", "train", task, "--resume", "--out", str(run)])
         reporter.say(
@@ -92,12 +103,16 @@ def run_of(checkpoint: Path) -> tuple[Path, int | None]:
     return checkpoint, None
 
 
-def restored(run: Path, step: int | None, like: Any) -> tuple[Path, Any]:
-    """(the checkpoint's folder, its carry) of a run's step, the newest for None. Raises UserError if there is none."""
+def restored(run: Path, step: int | None, like: Any, *, best: bool = False) -> tuple[Path, Any]:
+    """(the checkpoint's folder, its carry) of a run's step; for None of the newest, or of the best, the one with the
+    least validation loss. Raises UserError if there is none."""
     if not (run / "checkpoints").is_dir():
         raise UserError(f"{run} has no checkpoint yet")
     with Checkpoints(run) as checkpoints:
-        step = checkpoints.latest_step() if step is None else step
+        if best and step is not None:
+            raise UserError(f"--best is one of a run's checkpoints: name the run, {run}, without a checkpoint")
+        if step is None:
+            step = checkpoints.best_step() if best else checkpoints.latest_step()
         if step is None:
             raise UserError(f"{run} has no checkpoint yet")
         return run / "checkpoints" / str(step), checkpoints.restore(step, like)

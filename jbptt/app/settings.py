@@ -27,8 +27,9 @@ def settings_in(config: dict[str, Any], kind: type, fields: dict[str, type], run
     if not isinstance(values, dict):
         wrong.append("settings")
     if not wrong:
-        wrong = sorted(set(values) ^ set(defaults))
-        wrong += [name for name, default in defaults.items() if type(values.get(name)) is not type(default)]
+        wrong = sorted(set(values) - set(defaults))
+        values = defaults | values  # a run of before there was a setting has its default
+        wrong += [name for name, default in defaults.items() if type(values[name]) is not type(default)]
     if not wrong:
         wrong = [name for name, value in values.items() if not _possible(kind, name, value)]
     if wrong:

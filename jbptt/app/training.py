@@ -42,6 +42,13 @@ class Task(NamedTuple):
     validate_every: int
 
 
+class Every(NamedTuple):
+    """How often a checkpoint is saved beside those of validations: after so many steps, or so many seconds."""
+
+    steps: float = math.inf
+    seconds: float = math.inf
+
+
 class Outcome(NamedTuple):
     """Where training ended: the carry, the steps done, and whether a signal ended it."""
 
@@ -50,8 +57,12 @@ class Outcome(NamedTuple):
     interrupted: bool
 
 
-def train(task: Task, carry: Any, start: int, run: Path, checkpoints: Checkpoints, reporter: Reporter) -> Outcome:
+def train(
+    task: Task, carry: Any, start: int, run: Path, checkpoints: Checkpoints, every: Every, reporter: Reporter
+) -> Outcome:
     """Runs steps `start`.. of a task, writing metrics.csv and checkpoints into the folder `run`.
+
+    - `every`: how often a checkpoint is saved, beside those that come with validations.
 
     SIGINT, SIGTERM or SIGHUP ends it after the step at hand, with a checkpoint. Metrics past `start` are dropped first.
     Raises UserError when the loss, or what a checkpoint would keep, is no longer a number.
@@ -59,12 +70,13 @@ def train(task: Task, carry: Any, start: int, run: Path, checkpoints: Checkpoint
     rows = [row for row in read_rows(run) if row["step"] <= start]
     write_rows(run, rows)
     began, done_before = time.perf_counter(), start
+    saved_at, saved_step = began, start
     with _signals() as signals:
         for number in range(start, task.steps):
             carry = task.step(carry, number)
             done = number + 1
             last = done == task.steps
-            validates = last or done % task.validate_every == 0
+            validates, validation = last or done % task.validate_every == 0, None
             if validates or done % task.report_every == 0:
                 loss = carry.losses.value()  # waits for the device
                 carry = carry._replace(losses=RunningMean.empty())
@@ -79,10 +91,13 @@ def train(task: Task, carry: Any, start: int, run: Path, checkpoints: Checkpoint
                 if not (math.isfinite(loss) and math.isfinite(validation or 0)):
                     raise _no_number("the loss", done, checkpoints)
             stop = bool(signals)  # read once: another may come in between
-            if validates or stop:
+            now = time.perf_counter()
+            if validates or stop or done - saved_step >= every.steps or now - saved_at >= every.seconds:
                 if not _is_finite(carry):
                     raise _no_number("a loss or weight", done, checkpoints)
-                checkpoints.save(done, carry)
+                checkpoints.save(done, carry, validation)
+                saved_at, saved_step = time.perf_counter(), done
+                began += saved_at - now  # nor is saving
             if stop and not last:
                 return Outcome(carry, done, interrupted=True)
     return Outcome(carry, task.steps, interrupted=False)

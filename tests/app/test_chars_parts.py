@@ -1,5 +1,6 @@
 """The parts of the character model's task, each held to something worked out without it."""
 
+import json
 import math
 
 import jax
@@ -12,6 +13,8 @@ from jbptt.app.optimising import learning_rate, optimizer_of
 from jbptt.app.reporting import BarReporter
 from jbptt.app.tasks.chars import corpus, model
 from jbptt.app.tasks.chars.settings import Settings
+
+from .conftest import SMALL
 
 SETTINGS = Settings(hidden=8, length=5, batch=2, steps=10)
 STREAM = np.random.default_rng(0).integers(0, 7, (31, 2)).astype(np.int32)
@@ -29,6 +32,17 @@ def test_byte_order_marks_are_left_out(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).write_text(name, encoding="utf-8-sig")
     assert corpus.read_texts([tmp_path / "a", tmp_path / "b"]) == "ab"
+
+
+def test_combining_characters_are_composed_if_asked_for(jbptt, here):
+    """In the text, and in what is given to a trained model."""
+    (here / "text.txt").write_text("e\u0301a" * 400)
+    small = ["train", "chars", "text.txt", *SMALL, "--steps", 1]
+    for option, vocabulary in (("--nfc", "a\u00e9"), ("--no-nfc", "ae\u0301")):
+        assert jbptt(*small, option, "--out", option[2:])[0] == 0
+        assert json.loads((here / option[2:] / "config.json").read_text())["vocabulary"] == vocabulary
+    assert jbptt("sample", "nfc", "--prime", "e\u0301")[0] == 0
+    assert jbptt("sample", "no-nfc", "--prime", "\u00e9")[0] == 2
 
 
 def test_splits_are_the_text_in_order():

@@ -14,7 +14,7 @@ import pytest
 from jbptt.app import program, training
 from jbptt.app.checkpoints import Checkpoints
 from jbptt.app.metrics import read_rows
-from jbptt.app.tasks.chars import model
+from jbptt.app.tasks.chars import model, run as chars_run
 from jbptt.app.tasks.chars.settings import Settings
 
 from .conftest import SMALL, TEXT
@@ -113,6 +113,28 @@ def test_killed_run_resumes_from_its_last_checkpoint(jbptt, text, here, whole):
     assert Checkpoints(here / "process").latest_step() < STEPS
     assert jbptt("train", "chars", "--resume", "--out", "process")[0] == 0
     assert_same_run(here / "process", whole)
+
+
+@pytest.mark.parametrize(
+    ("every", "steps"), [("3", [3, 6, 8, 11, 14, 16]), ("1e-9m", list(range(1, 17))), ("60m", [8, 16])]
+)
+def test_checkpoints_are_saved_as_often_as_asked_for(jbptt, text, monkeypatch, every, steps):
+    """And at every validation, at 8 and 16 here."""
+    saved, save = [], Checkpoints.save
+
+    def saving(self, step, *of):
+        saved.append(step)
+        save(self, step, *of)
+
+    monkeypatch.setattr(Checkpoints, "save", saving)
+    monkeypatch.setattr(chars_run, "VALIDATIONS", 2)
+    assert jbptt(*options(text)[:-1], 16, "--out", "often", "--checkpoint-every", every)[0] == 0
+    assert saved == steps
+
+
+@pytest.mark.parametrize("every", ["0", "-1", "2.5", "nan", "0m", "infm", "soon"])
+def test_checkpoint_every_nothing(fails, text, every):
+    assert "--checkpoint-every" in fails(*options(text), "--checkpoint-every", every)
 
 
 def test_second_signal_does_what_it_always_did():

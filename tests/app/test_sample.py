@@ -1,11 +1,14 @@
 """`jbptt sample` goes on from a prime, the same for the same seed."""
 
+import csv
 import json
 import shutil
 
+import jax.numpy as jnp
 import pytest
 
 from jbptt.app import program
+from jbptt.app.checkpoints import Checkpoints
 
 from .conftest import LEARNS, TEXT
 
@@ -55,6 +58,28 @@ def test_of_the_likeliest_alone(jbptt, run):
     cold = jbptt("sample", run, "--prime", "abcabdab", "--temperature", 0, "--length", 12)
     for options in (("--top-k", 1), ("--top-p", 1e-6)):
         assert jbptt("sample", run, "--prime", "abcabdab", "--temperature", 9, "--length", 12, *options) == cold
+
+
+def test_the_best_checkpoint(jbptt, run, fails):
+    """The one with the least validation loss: in metrics.csv, too."""
+    with open(f"{run}/metrics.csv") as file:
+        losses = {row["step"]: float(row["validation_nats"]) for row in csv.DictReader(file) if row["validation_nats"]}
+    best = json.loads(jbptt("sample", run, "--prime", "a", "--best", "--json")[1])["checkpoint"]
+    assert best == f"{run}/checkpoints/{min(losses, key=losses.get)}"
+    assert "--best is one of a run's" in fails("sample", f"{run}/checkpoints/300", "--prime", "a", "--best")
+
+
+def test_the_newest_two_checkpoints_are_kept_and_the_best(tmp_path):
+    losses = {1: 3.0, 2: 1.0, 3: None, 4: 2.0, 5: None, 6: 1.5}
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.best_step() is None
+        for step, loss in losses.items():
+            checkpoints.save(step, {"w": jnp.full(2, float(step))}, loss)
+        assert (checkpoints.latest_step(), checkpoints.best_step()) == (6, 2)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["2", "5", "6"]
+    with Checkpoints(tmp_path) as checkpoints:  # and it is known when they are opened again
+        assert checkpoints.best_step() == 2
+        assert checkpoints.restore(2, {"w": jnp.zeros(2)})["w"].tolist() == [2, 2]
 
 
 def test_length_one(jbptt, run):

@@ -56,6 +56,12 @@ def test_what_files_hold_beside_pairs_is_left_out(tmp_path):
     assert tsv.read_pairs(tmp_path / "pairs.tsv", Settings()) == [Pair("a", "b"), Pair("c", "d"), Pair("e", "f")]
 
 
+def test_combining_characters_are_composed_if_asked_for(tmp_path):
+    (tmp_path / "pairs.tsv").write_text("e\u0301\ta\u0308")
+    assert tsv.read_pairs(tmp_path / "pairs.tsv", Settings()) == [Pair("e\u0301", "a\u0308")]
+    assert tsv.read_pairs(tmp_path / "pairs.tsv", Settings(nfc=True)) == [Pair("\u00e9", "\u00e4")]
+
+
 def test_a_long_pair_is_padded_for_in_its_own_batch_alone(tmp_path):
     lines = [f"{n:0{3 + n % 6}d}\t{n}" for n in range(400)]
     (tmp_path / "pairs.tsv").write_text("\n".join([*lines, f"{'9' * 190}\t{'8' * 100}"]))

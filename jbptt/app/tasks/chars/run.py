@@ -13,7 +13,7 @@ import numpy as np
 
 from jbptt.app import runs, training
 from jbptt.app.errors import UserError
-from jbptt.app.files import read_config, write_atomically
+from jbptt.app.files import composed, read_config, write_atomically
 from jbptt.app.optimising import learning_rate
 from jbptt.app.plots import plot_losses
 from jbptt.app.reporting import Reporter
@@ -34,7 +34,7 @@ _evaluate = jax.jit(model.evaluate, static_argnames="settings")
 _sample = jax.jit(model.sample, static_argnames=("settings", "length"))
 
 
-def train(texts: list[Path], given: dict[str, Any], out: Path | None, resume: bool, reporter: Reporter) -> bool:
+def train(texts: list[Path], given: dict[str, Any], folder: runs.Folder, reporter: Reporter) -> bool:
     """Trains a character model, or goes on with one; returns whether it came to its end.
 
     - `texts`: UTF-8 files; none for the standard library's source code, or for the run's if it is resumed.
@@ -45,7 +45,7 @@ def train(texts: list[Path], given: dict[str, Any], out: Path | None, resume: bo
 
     def prepare(settings, before, run):
         paths = texts or [Path(path) for path in (before or {}).get("texts", [])]
-        text = read_texts(paths) if paths else standard_library()
+        text = composed(read_texts(paths) if paths else standard_library(), settings.nfc)
         corpus = make_corpus(text, shortest=settings.batch * (settings.length + 1))
         digest, bigram = hashlib.sha256(text.encode()).hexdigest(), bigram_entropy(corpus)
         if before is not None and digest != before["text_sha256"]:
@@ -59,13 +59,13 @@ def train(texts: list[Path], given: dict[str, Any], out: Path | None, resume: bo
             lambda run, carry: _conclude(reporter, run, settings, corpus, bigram, carry.params),
         )
 
-    return runs.train("chars", Settings(), given, prepare, _settings, out, resume, reporter)
+    return runs.train("chars", Settings(), given, prepare, _settings, folder, reporter)
 
 
-def sample(path: Path, prime: str, drawing: model.Drawing, length: int, seed: int) -> dict[str, Any]:
+def sample(path: Path, prime: str, drawing: model.Drawing, length: int, seed: int, best: bool) -> dict[str, Any]:
     """Continues `prime` by a trained model.
 
-    - `path`: the folder of a run, whose newest checkpoint is taken, or one of its checkpoints.
+    - `path`: the folder of a run, whose newest checkpoint is taken, or the `best`; or one of its checkpoints.
 
     Returns {"checkpoint", "prime", "text"}. Raises UserError for anything that the user can mend.
     """
@@ -73,7 +73,8 @@ def sample(path: Path, prime: str, drawing: model.Drawing, length: int, seed: in
     config = read_config(run, "chars")
     settings = _settings(config, run)
     runs.use_dtype(settings)
-    checkpoint, carry = runs.restored(run, step, _init(settings, len(config["vocabulary"])))
+    checkpoint, carry = runs.restored(run, step, _init(settings, len(config["vocabulary"])), best=best)
+    prime = composed(prime, settings.nfc)
     text = generate(settings, carry.params, config["vocabulary"], prime, drawing, length, seed)
     return {"checkpoint": str(checkpoint), "prime": prime, "text": text}
 

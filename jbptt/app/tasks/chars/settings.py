@@ -21,3 +21,4 @@ class Settings(NamedTuple):
     seed: int = 0
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     vjp: Literal["manual", "auto"] = "manual"
+    nfc: bool = False

@@ -9,7 +9,7 @@ import numpy as np
 
 from jbptt.app import runs, training
 from jbptt.app.errors import UserError
-from jbptt.app.files import read_config, write_atomically
+from jbptt.app.files import composed, read_config, write_atomically
 from jbptt.app.optimising import learning_rate
 from jbptt.app.plots import HeatMap, plot_alignments, plot_losses
 from jbptt.app.reporting import Reporter
@@ -38,7 +38,7 @@ _translate = jax.jit(model.translate, static_argnames=("settings", "attention", 
 _alignment = jax.jit(model.alignment, static_argnames=("settings", "attention"))
 
 
-def train_dates(given: dict[str, Any], out: Path | None, resume: bool, reporter: Reporter) -> bool:
+def train_dates(given: dict[str, Any], folder: runs.Folder, reporter: Reporter) -> bool:
     """Trains a model that reads dates, or goes on with one; returns whether it came to its end.
 
     - `given`: the settings that the user gave; the others are the defaults', or the run's if it is resumed.
@@ -52,10 +52,10 @@ def train_dates(given: dict[str, Any], out: Path | None, resume: bool, reporter:
         differs = f"{run} was begun with other locale data: install the Babel of then, or start a new run"
         return _prepared(reporter, settings, data, before, differs, {})
 
-    return runs.train("dates", Settings(), given, prepare, _settings, out, resume, reporter)
+    return runs.train("dates", Settings(), given, prepare, _settings, folder, reporter)
 
 
-def train_pairs(path: Path | None, given: dict[str, Any], out: Path | None, resume: bool, reporter: Reporter) -> bool:
+def train_pairs(path: Path | None, given: dict[str, Any], folder: runs.Folder, reporter: Reporter) -> bool:
     """Trains on the pairs in a file, the run's if it is resumed and none is given; as `train_dates` otherwise."""
 
     def prepare(settings, before, run):
@@ -66,13 +66,15 @@ def train_pairs(path: Path | None, given: dict[str, Any], out: Path | None, resu
         differs = f"--pairs {file} is not what {run} was trained on: give it that file, or start a new run"
         return _prepared(reporter, settings, data, before, differs, {"pairs": str(file)})
 
-    return runs.train("pairs", PAIRS, given, prepare, _settings, out, resume, reporter)
+    return runs.train("pairs", PAIRS, given, prepare, _settings, folder, reporter)
 
 
-def translate(path: Path, texts: list[str], beams: int, n_best: int, heat_map: Path | None) -> list[dict[str, Any]]:
+def translate(
+    path: Path, texts: list[str], beams: int, n_best: int, heat_map: Path | None, best: bool
+) -> list[dict[str, Any]]:
     """What a trained model makes of texts.
 
-    - `path`: the folder of a run, whose newest checkpoint is taken, or one of its checkpoints.
+    - `path`: the folder of a run, whose newest checkpoint is taken, or the `best`; or one of its checkpoints.
     - `beams`: how many are kept in the search; 1 takes the likeliest token each time.
     - `n_best`: how many of them to give, the best first.
     - `heat_map`: a PNG file to draw the alignments into.
@@ -87,10 +89,11 @@ def translate(path: Path, texts: list[str], beams: int, n_best: int, heat_map: P
         raise UserError(f"--heat-map needs a model with attention, and {run} has none")
     if heat_map is not None and len(texts) > DRAWN:
         raise UserError(f"--heat-map draws up to {DRAWN} texts, got {len(texts)}: give fewer")
+    texts = [composed(text, settings.nfc) for text in texts]
     for text in texts:
         _check_text(text, encoding)
     runs.use_dtype(settings)
-    _, carry = runs.restored(run, step, _init(settings, encoding))
+    _, carry = runs.restored(run, step, _init(settings, encoding), best=best)
     params = carry.learners[settings.attention].params
     translations = []
     for part in _parts(texts):

@@ -25,6 +25,7 @@ class Settings(NamedTuple):
     seed: int = 0
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     vjp: Literal["manual", "auto"] = "manual"
+    nfc: bool = False
 
 
 PAIRS = Settings(baseline=False)

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from jbptt.app.errors import UserError
-from jbptt.app.files import read_utf8
+from jbptt.app.files import composed, read_utf8
 from jbptt.app.tasks.translation.pairs import Data, Encoding, Pair, Vocabulary, split
 from jbptt.app.tasks.translation.settings import Settings
 
@@ -22,7 +22,7 @@ def read_pairs(path: Path, settings: Settings) -> list[Pair]:
 
     Raises UserError for a file or a line that cannot be read, or is too long.
     """
-    lines = enumerate(read_utf8("--pairs", path).replace("\r\n", "\n").split("\n"), start=1)
+    lines = enumerate(composed(read_utf8("--pairs", path), settings.nfc).replace("\r\n", "\n").split("\n"), start=1)
     pairs = [_pair(line, settings, f"--pairs {path}, line {number}") for number, line in lines if line.strip(" ")]
     if not pairs:
         raise UserError(f"--pairs {path} is empty: it needs lines of SOURCE<tab>TARGET")
