@@ -65,7 +65,7 @@ from jbptt.cells.rule import Consts
 from jbptt.comparison.pair import gradient_errors, leaf_errors
 from jbptt.feedforward import layer, losses, perceptron
 from jbptt.networks import lecture
-from jbptt.recurrence import masks, plain
+from jbptt.recurrence import plain, step
 from jbptt.recurrence.inputs import Inputs, Spec
 
 jax.config.update("jax_enable_x64", True)
@@ -387,12 +387,12 @@ show(lecture.simo, "state, first")
 
 # %% [markdown]
 # The two ways meet in one line of the way back. `dh` is $V^{\mathsf T} \delta^{o,t}$, from the output layer's own
-# backward (`affine_vjp` above, for all times at once); `dstate.h` is $W^{\mathsf T} \delta^{t+1}$, carried from the
-# step after. At $t = T$ nothing has been carried yet: `dstate` starts as the cotangent of the final state, which is
-# zero here.
+# backward (`affine_vjp` above, for all times at once); `later.state.h` is $W^{\mathsf T} \delta^{t+1}$, carried
+# from the step after. At $t = T$ nothing has been carried yet: `later.state` starts as the cotangent of the final
+# state, which is zero here.
 
 # %%
-show(masks.leave_vjp, "if masks.valid is None", "return dstate._replace")
+show(step.step_vjp, "dafter =", "dafter =")
 
 
 # %%
