@@ -27,6 +27,7 @@ from jbptt.cells.attending import (
     plus,
 )
 from jbptt.cells.attention import ADDITIVE, attend, attend_vjp
+from jbptt.cells.making import maker
 from jbptt.cells.pieces import with_params
 from jbptt.cells.products import transposed
 from jbptt.cells.rule import Cell, Consts, Params, Rule
@@ -40,6 +41,7 @@ class BahdanauSaved(NamedTuple):
     attended: Attended
 
 
+@maker
 def bahdanau_cell(inner: Cell, *, memory_size: int | None = None, attention_size: int | None = None) -> Cell:
     """A cell that attends before every step.
 

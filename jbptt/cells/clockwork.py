@@ -17,6 +17,7 @@ import numpy as np
 
 from jbptt import checks
 from jbptt.cells.gated import gated_cell, gated_init
+from jbptt.cells.making import maker
 from jbptt.cells.products import FULL, Product
 from jbptt.cells.rule import NO_COTANGENT, Cell
 from jbptt.feedforward.activations import Activation, check_activation, tanh
@@ -29,6 +30,7 @@ class ClockworkState(NamedTuple):
     t: jax.Array
 
 
+@maker
 def clockwork_cell(
     periods: tuple[int, ...] = (1, 2, 4, 8), activation: Activation = tanh, *, bias: bool = True
 ) -> Cell:

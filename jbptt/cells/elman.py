@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from jbptt import checks
 from jbptt.cells.gated import gated_cell, gated_init
+from jbptt.cells.making import maker
 from jbptt.cells.pieces import check_init, maker_name
 from jbptt.cells.products import block_diagonal
 from jbptt.cells.rule import NO_COTANGENT, Cell, Params
@@ -24,6 +25,7 @@ class RNNState(NamedTuple):
     h: jax.Array
 
 
+@maker
 def rnn_cell(activation: Activation = tanh, *, bias: bool = True, heads: int = 1) -> Cell:
     """The simple recurrent cell.
 

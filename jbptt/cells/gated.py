@@ -4,12 +4,14 @@ T time, B batch (any number of batch axes, none included), I inputs, H units, G 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jbptt.cells.making import maker
 from jbptt.cells.pieces import (
     bias_vjp,
     biased,
@@ -33,6 +35,7 @@ def _no_gradients(params, residuals, deltas):
     return {}
 
 
+@maker
 def gated_cell(
     name: str,
     *,
@@ -118,9 +121,19 @@ def gated_init(
     gates: int, *, bias: bool, product: Product = FULL, others: dict[str, tuple[int, ...]] | None = None
 ) -> Callable[..., Params]:
     """The initialiser of a gated cell: each gate's block of U Glorot-uniform (Glorot and Bengio 2010), of W
-    orthogonal (Saxe 2014), everything else zero."""
+    orthogonal (Saxe 2014), everything else zero. Two of equal arguments are equal."""
+    return _GatedInit(gates, bias, product, tuple((others or {}).items()))
 
-    def init(key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:
+
+@dataclass(frozen=True)
+class _GatedInit:  # not a closure, so that it can be pickled
+    gates: int
+    bias: bool
+    product: Product
+    others: tuple[tuple[str, tuple[int, ...]], ...]
+
+    def __call__(self, key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:
+        gates, product = self.gates, self.product
         check_init(input_size, hidden_size, dtype)
         product.shape(hidden_size, gates)
         key_U, key_W = jax.random.split(key)
@@ -128,7 +141,5 @@ def gated_init(
             "U": drawn(jax.nn.initializers.glorot_uniform(), key_U, gates, (input_size, hidden_size), dtype),
             "W": product.init(key_W, hidden_size, gates, dtype),
         }
-        zeros = multiples_of(hidden_size, ({"b": (gates,)} if bias else {}) | (others or {}))
+        zeros = multiples_of(hidden_size, ({"b": (gates,)} if self.bias else {}) | dict(self.others))
         return params | {name: jnp.zeros(shape, dtype) for name, (_, shape) in zeros.items()}
-
-    return init

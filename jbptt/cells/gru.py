@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from jbptt import checks
 from jbptt.cells.gated import gated_cell, gated_init
+from jbptt.cells.making import maker
 from jbptt.cells.pieces import blocks, join, maker_name
 from jbptt.cells.products import block_diagonal
 from jbptt.cells.rule import Cell
@@ -69,6 +70,7 @@ def _pointwise_weight_vjp(params, residuals, deltas):
     return {"bn": bias_gradient(delta_n * residuals.saved.r)} if "bn" in params else {}
 
 
+@maker
 def gru_cell(*, bias: bool = True, heads: int = 1) -> Cell:
     """The gated recurrent unit, reset after the product.
 

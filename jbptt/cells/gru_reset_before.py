@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from jbptt import checks
 from jbptt.cells.gated import gated_init
 from jbptt.cells.gru import GRUState
+from jbptt.cells.making import maker
 from jbptt.cells.pieces import (
     bias_vjp,
     biased,
@@ -73,6 +74,7 @@ MGU_GATING = Gating(
 )
 
 
+@maker
 def gru_reset_before_cell(*, bias: bool = True) -> Cell:
     """The gated recurrent unit, reset before the product.
 
@@ -83,6 +85,7 @@ def gru_reset_before_cell(*, bias: bool = True) -> Cell:
     return _reset_cell("gru_reset_before", GRU_GATING, checks.flag("bias", bias), "Cho 2014, Colah 2015")
 
 
+@maker
 def mgu_cell(*, bias: bool = True) -> Cell:
     """The minimal gated unit: one gate both forgets and resets.
 

@@ -14,6 +14,7 @@ import jax
 from jbptt import checks
 from jbptt.cells.elman import RNNState, rnn_pair
 from jbptt.cells.gated import gated_cell, gated_init
+from jbptt.cells.making import maker
 from jbptt.cells.pieces import scaled
 from jbptt.cells.products import Product, drawn
 from jbptt.cells.rule import Cell
@@ -31,6 +32,7 @@ DIAGONAL = Product(
 )
 
 
+@maker
 def indrnn_cell(activation: Activation = relu, *, bias: bool = True) -> Cell:
     """The independently recurrent cell.
 

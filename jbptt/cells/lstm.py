@@ -34,11 +34,13 @@ import jax.numpy as jnp
 from jbptt import checks
 from jbptt.cells.gated import gated_cell, gated_init
 from jbptt.cells.lstm_pair import Form, LSTMGatesState, LSTMState, lstm_pair
+from jbptt.cells.making import maker
 from jbptt.cells.pieces import maker_name, with_params
 from jbptt.cells.products import block_diagonal, transposed
 from jbptt.cells.rule import Cell, Params, Rule
 
 
+@maker
 def lstm_cell(
     *,
     bias: bool = True,

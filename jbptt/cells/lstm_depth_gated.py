@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from jbptt import checks
 from jbptt.cells.gated import gated_init
 from jbptt.cells.lstm import forgetting_little
+from jbptt.cells.making import maker
 from jbptt.cells.pieces import (
     bias_vjp,
     biased,
@@ -72,6 +73,7 @@ class LayerSaved(NamedTuple):
         return self.o * self.tanh_c
 
 
+@maker
 def lstm_depth_gated_cell(layers: int = 2, *, bias: bool = True) -> Cell:
     """Layers of long short-term memory, with peepholes, whose cell states are joined by depth gates.
 

@@ -26,6 +26,7 @@ from jbptt import checks
 from jbptt.cells.gated import gated_init
 from jbptt.cells.lstm import forgetting_little
 from jbptt.cells.lstm_pair import LSTMState
+from jbptt.cells.making import maker
 from jbptt.cells.pieces import (
     bias_vjp,
     biased,
@@ -70,6 +71,7 @@ class NormDelta(NamedTuple):
     m: jax.Array
 
 
+@maker
 def lstm_layer_norm_cell(*, bias: bool = True) -> Cell:
     """Long short-term memory with layer normalisation of both products and of the cell state.
 

@@ -20,6 +20,7 @@ from jbptt import checks
 from jbptt.cells.gated import gated_init
 from jbptt.cells.lstm import forgetting_little
 from jbptt.cells.lstm_pair import Form, LSTMState, lstm_pair
+from jbptt.cells.making import maker
 from jbptt.cells.pieces import bias_vjp, biased, check_init, check_params, masked, project, project_vjp, with_params
 from jbptt.cells.products import drawn, transposed
 from jbptt.cells.rule import Cell, Consts, Params, Rule
@@ -36,6 +37,7 @@ class ProjectedDelta(NamedTuple):
     h: jax.Array
 
 
+@maker
 def lstm_projected_cell(proj_size: int | None = None, *, bias: bool = True) -> Cell:
     """Long short-term memory whose h is a projection.
 

@@ -26,6 +26,7 @@ from jbptt.cells.attending import (
     plus,
 )
 from jbptt.cells.attention import ADDITIVE, DOT, Score, attend, attend_vjp
+from jbptt.cells.making import maker
 from jbptt.cells.pieces import with_params
 from jbptt.cells.products import transposed
 from jbptt.cells.rule import Cell, Consts, Params, Rule, State, StepResiduals
@@ -59,6 +60,7 @@ class LuongDelta(NamedTuple):
     h: jax.Array
 
 
+@maker
 def luong_cell(
     inner: Cell, *, score: str = "general", memory_size: int | None = None, attention_size: int | None = None
 ) -> Cell:

@@ -37,6 +37,9 @@ class Product(NamedTuple):
     back: Callable[[jax.Array, jax.Array], jax.Array]
     gradient: Callable[[jax.Array, jax.Array], jax.Array]
 
+    def __reduce__(self):  # JAX's functions cannot be pickled
+        return "FULL" if self is FULL else (Product, tuple(self))
+
 
 def drawn(initializer: Callable, key: jax.Array, gates: int, shape: tuple[int, ...], dtype) -> jax.Array:
     """[..., G·H]: every gate's block of `shape` [..., H] drawn by itself."""

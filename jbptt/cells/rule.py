@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jbptt.cells.making import reduced
+
 Params = dict[str, jax.Array]
 State = Any
 """A NamedTuple of arrays, [B, H] mostly, whose first field is the output `h`. What is an integer has no gradient:
@@ -83,8 +85,9 @@ class Rule(NamedTuple):
     reads: frozenset[str] = frozenset()
 
 
+@jax.tree_util.register_static
 class Cell(NamedTuple):
-    """A recurrent cell.
+    """A recurrent cell. In a pytree it has no leaves; it can be pickled, and is equal after it.
 
     - `name`: what messages and tables call it.
     - `init(key, input_size, hidden_size, dtype=float32) -> params`: random parameters, a dict.
@@ -100,3 +103,6 @@ class Cell(NamedTuple):
     check: Callable[[Params, jax.Array], None]
     rule: Rule
     reference: str = ""
+
+    def __reduce__(self):
+        return reduced(self)

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from jbptt import checks
 from jbptt.cells.gated import gated_cell, gated_init
 from jbptt.cells.lstm import forgetting_little
+from jbptt.cells.making import maker
 from jbptt.cells.pieces import blocks, join, maker_name
 from jbptt.cells.products import block_diagonal
 from jbptt.cells.rule import NO_COTANGENT, Cell
@@ -57,6 +58,7 @@ class SLSTMSaved(NamedTuple):
     y: jax.Array
 
 
+@maker
 def slstm_cell(*, heads: int = 4, exponential_forget: bool = False, bias: bool = True) -> Cell:
     """sLSTM.
 

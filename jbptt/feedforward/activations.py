@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 
 
+@jax.tree_util.register_static
 class Activation(NamedTuple):
-    """An activation that can be called, a = f(z), and its derivative f′.
+    """An activation that can be called, a = f(z), and its derivative f′. In a pytree it has no leaves.
 
     - `name`: what messages call it.
     - `f`: a = f(z), elementwise, any shape.
@@ -31,6 +32,9 @@ class Activation(NamedTuple):
     def kept(self, z: jax.Array, a: jax.Array) -> jax.Array:
         """What `prime` takes."""
         return a if self.keeps == "output" else z
+
+    def __reduce__(self):  # JAX's functions cannot be pickled: the library's own activations are, by their names
+        return self.name if globals().get(self.name) is self else (Activation, tuple(self))
 
 
 def check_activation(name: str, activation: Activation) -> None:

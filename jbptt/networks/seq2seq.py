@@ -34,6 +34,7 @@ HANDED_ON = ("h", "c")
 """The fields in which an encoder's summary is handed on, where the decoder's state is not like the encoder's."""
 
 
+@jax.tree_util.register_static
 class Seq2Seq(NamedTuple):
     """- `encoder`: layers, cells and `Bidirectional`s.
     - `decoder`: as many cells; the last may be a `bahdanau_cell` or a `luong_cell`.
