@@ -18,7 +18,7 @@ from jbptt.backends.protocol import Backend, differentiable
 from jbptt.backends.scan import SCAN
 from jbptt.cells.rule import Cell, Consts, Params, State
 from jbptt.recurrence.inputs import Inputs, Outputs, Spec
-from jbptt.recurrence.masks import Masks
+from jbptt.recurrence.masks import Masks, where, zeros
 from jbptt.recurrence.options import checked_resets, cuts, valid_steps
 from jbptt.recurrence.regularisation import dropout_mask, zoneout_masks, zoneout_rates
 
@@ -82,6 +82,63 @@ def unroll(
     are traced), for rates not at least 0 and below 1, for recurrent dropout of a cell that has none, and for shapes or
     a state's structure that do not fit, TypeError for integers or mixed dtypes.
     """
+    last, hs, _ = _unrolled(
+        cell,
+        params,
+        xs,
+        state,
+        lengths=lengths,
+        mask=mask,
+        resets=resets,
+        reset_state=reset_state,
+        reverse=reverse,
+        truncate=truncate,
+        checkpoint=checkpoint,
+        recurrent_dropout=recurrent_dropout,
+        zoneout=zoneout,
+        key=key,
+        vjp=vjp,
+        backend=backend,
+    )
+    return last, hs
+
+
+def unroll_states(
+    cell: Cell, params: Params | Consts, xs: jax.Array, state: State | None = None, **options: Any
+) -> tuple[State, State]:
+    """Runs a cell over a sequence, and puts out the whole state after every step, not its h alone: to look into it, or
+    for a cost of it.
+
+    - `cell`, `params`, `xs`, `state`: as `unroll` takes them.
+    - `options`: `unroll`'s.
+
+    Returns (state after the last step, every state, each field [T, B, H]), of which h is what `unroll` gives; all of it
+    is 0 where there is no step. Raises as `unroll`; the kernels cannot run it.
+    """
+    last, hs, rest = _unrolled(cell, params, xs, state, rest=True, **options)
+    return last, rest._replace(h=hs)
+
+
+def _unrolled(
+    cell,
+    params,
+    xs,
+    state,
+    *,
+    lengths=None,
+    mask=None,
+    resets=None,
+    reset_state=None,
+    reverse=False,
+    truncate=None,
+    checkpoint=None,
+    recurrent_dropout=0.0,
+    zoneout=0.0,
+    key=None,
+    vjp="manual",
+    backend=None,
+    rest=False,
+):
     check_cell(cell)
     check_vjp(vjp)
     xs = checks.floating("xs", xs, checks.FLOATS_FROM_INDICES)
@@ -97,14 +154,15 @@ def unroll(
     else:
         reset_state = like_batch(checks.like("reset_state", reset_state, state, "it must be like the state"), xs)
     valid = _like_steps(valid_steps(lengths, mask, xs.shape[:-1]), xs)
-    xs = _zero_elsewhere(valid, xs)
+    xs = xs if valid is None else _zero_elsewhere(valid, xs)
     reverse = checks.flag("reverse", reverse)
     resets = None if resets is None else _like_steps(checked_resets(resets, valid, xs.shape[:-1]), xs)
     h_mask, zoneout = _drawn(cell, state, T, recurrent_dropout, zoneout, key)
     masks = Masks(valid, resets, _like_steps(cuts(truncate, T, reverse, valid), xs), zoneout)
     inputs = Inputs(consts._replace(h_mask=h_mask), state, xs, masks, reset_state)
-    last, hs = _run(Spec(cell.rule, reverse), inputs, vjp, backend, _segment_length(checkpoint, T))
-    return last, _zero_elsewhere(valid, hs)
+    spec = Spec(cell.rule, reverse, rest=rest)
+    out = _run(spec, inputs, vjp, backend, _segment_length(checkpoint, T))
+    return out if valid is None else Outputs(out.state, *_zero_elsewhere(valid, (out.hs, out.rest)))
 
 
 def run_free(cell: Cell, params: Params, length: int, state: State, *, vjp: Vjp = "manual") -> tuple[State, jax.Array]:
@@ -113,7 +171,7 @@ def run_free(cell: Cell, params: Params, length: int, state: State, *, vjp: Vjp 
     Returns (state after the last step, every h [T, B, H]).
     """
     inputs = Inputs(Consts(dict(params)), state)
-    last, hs = differentiable(SCAN)(Spec(cell.rule, length=length), inputs, vjp=vjp)
+    last, hs, _ = differentiable(SCAN)(Spec(cell.rule, length=length), inputs, vjp=vjp)
     return last, hs
 
 
@@ -128,12 +186,12 @@ def _run(spec, inputs, vjp, backend, k):
         chosen = SCAN
     if k is None:
         return differentiable(chosen)(spec, inputs, vjp=vjp)
-    segments, whole, state, hs = differentiable(checkpointed(chosen, k)), T - T % k, inputs.state, {}
+    segments, whole, state, put_out = differentiable(checkpointed(chosen, k)), T - T % k, inputs.state, {}
     parts = {(0, whole): segments} | ({(whole, T): differentiable(chosen)} if whole < T else {})
     for first, last in sorted(parts, reverse=spec.reverse):
         part = _steps(inputs, first, last)._replace(state=state)
-        state, hs[first, last] = parts[first, last](spec, part, vjp=vjp)
-    return Outputs(state, jnp.concatenate([hs[part] for part in parts]) if len(parts) > 1 else hs[0, T])
+        state, *put_out[first, last] = parts[first, last](spec, part, vjp=vjp)
+    return Outputs(state, *jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *[put_out[part] for part in parts]))
 
 
 def _steps(inputs, first, last):
@@ -158,11 +216,9 @@ def _consts(cell, params, xs):
     return consts._replace(params=params, memory=like_batch(consts.memory, xs))
 
 
-def _zero_elsewhere(valid, array):
-    """[T, B, ...], 0 where there is no step."""
-    if valid is None:
-        return array
-    return jnp.where(jnp.broadcast_to(valid[..., None], array.shape), array, jnp.zeros_like(array))
+def _zero_elsewhere(valid, tree):
+    """Arrays [T, B, ...], 0 where there is no step."""
+    return where(valid, tree, zeros(tree))
 
 
 def _like_steps(mask, xs):

@@ -28,19 +28,21 @@ def checkpointed(inner: Backend, k: int) -> Backend:
     def reference(spec, inputs):
         @jax.checkpoint
         def segment(state, part):
-            return tuple(inner.reference(spec, _segment(inputs, state, part)))  # JAX 0.12's scan takes a plain pair
+            after, *put_out = inner.reference(spec, _segment(inputs, state, part))
+            return after, put_out
 
-        state, hs = lax.scan(segment, inputs.state, _segments((inputs.xs, inputs.masks), k), reverse=spec.reverse)
-        return Outputs(state, _whole(hs))
+        parts = _segments((inputs.xs, inputs.masks), k)
+        state, put_out = lax.scan(segment, inputs.state, parts, reverse=spec.reverse)
+        return Outputs(state, *_whole(put_out))
 
     def forward_residuals(spec, inputs):
         def segment(state, part):
-            after, hs = inner.forward(spec, _segment(inputs, state, part))
-            return after, (hs, state)
+            after, *put_out = inner.forward(spec, _segment(inputs, state, part))
+            return after, (put_out, state)
 
         parts = _segments((inputs.xs, inputs.masks), k)
-        state, (hs, starts) = lax.scan(segment, inputs.state, parts, reverse=spec.reverse)
-        return Outputs(state, _whole(hs)), starts
+        state, (put_out, starts) = lax.scan(segment, inputs.state, parts, reverse=spec.reverse)
+        return Outputs(state, *_whole(put_out)), starts
 
     def backward(spec, residuals, cotangents):
         (inputs,), _, starts = residuals
@@ -51,11 +53,11 @@ def checkpointed(inner: Backend, k: int) -> Backend:
 
         def segment_back(later, at_segment):
             dconsts, dstate, dreset = later
-            part, start, dhs = at_segment
+            part, start, dput_out = at_segment
             of_segment = _segment(inputs, start, part)
             out, saved = inner.forward_residuals(spec, of_segment)
             kept = Residuals((of_segment,), out if inner.keeps_outputs else None, saved)
-            d = inner.backward(spec, kept, Outputs(dstate, dhs))
+            d = inner.backward(spec, kept, Outputs(dstate, *dput_out))
             if d.consts is not NO_COTANGENT:
                 dconsts = jax.tree.map(_plus, dconsts, d.consts, is_leaf=_is_none)
             return (dconsts, d.state, None if dreset is None else add(dreset, d.reset_state)), d.xs
@@ -65,10 +67,11 @@ def checkpointed(inner: Backend, k: int) -> Backend:
             cotangents.state,
             None if inputs.reset_state is None else zeros(cotangents.state),
         )
-        parts = _segments((inputs.xs, inputs.masks), k), starts, _segments(cotangents.hs, k)
+        dput_out = cotangents.hs, cotangents.rest
+        parts = _segments((inputs.xs, inputs.masks), k), starts, _segments(dput_out, k)
         (dconsts, dstate, dreset), dxs = lax.scan(segment_back, end, parts, reverse=not spec.reverse)
         dconsts = jax.tree.map(lambda d, leaf: d.astype(leaf.dtype), dconsts, inputs.consts._replace(h_mask=None))
-        return Inputs(dconsts, dstate, None if dxs is None else _whole(dxs), NO_COTANGENT, dreset)
+        return Inputs(dconsts, dstate, _whole(dxs), NO_COTANGENT, dreset)
 
     def forward(spec, inputs):
         return forward_residuals(spec, inputs)[0]
@@ -92,8 +95,8 @@ def _segments(tree, k):  # [T, ...] -> [T/k, k, ...]
     return jax.tree.map(lambda array: array.reshape(array.shape[0] // k, k, *array.shape[1:]), tree)
 
 
-def _whole(segments):  # [T/k, k, ...] -> [T, ...]
-    return segments.reshape(segments.shape[0] * segments.shape[1], *segments.shape[2:])
+def _whole(tree):  # [T/k, k, ...] -> [T, ...]
+    return jax.tree.map(lambda array: array.reshape(array.shape[0] * array.shape[1], *array.shape[2:]), tree)
 
 
 def _widened(tree: Any) -> Any:

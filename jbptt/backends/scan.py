@@ -24,7 +24,7 @@ CACHED = 2**23
 
 
 def backward(spec: Spec, residuals: Residuals, cotangents: Outputs) -> Inputs:
-    """From ∂C/∂(last state) and ∂C/∂hs to the cotangents of all inputs."""
+    """From ∂C/∂(last state), ∂C/∂hs and ∂C/∂(the rest of every state) to the cotangents of all inputs."""
     (inputs,), outputs, _ = residuals
     if outputs.hs.size == 0:  # no step or an empty batch: nothing but the state passes through
         return Inputs(NO_COTANGENT, cotangents.state, NO_COTANGENT, NO_COTANGENT, NO_COTANGENT)
@@ -35,7 +35,8 @@ def backward(spec: Spec, residuals: Residuals, cotangents: Outputs) -> Inputs:
         return step_vjp(rule, weights, later, *at_t)  # δᵗ = (∂cᵗ/∂aᵗ + Wᵀ δᵗ⁺¹) ⊙ f′(zᵗ)
 
     end = StepCotangents(cotangents.state, None if inputs.reset_state is None else zeros(cotangents.state))
-    at_all_t = cotangents.hs, every_step, inputs.masks
+    rest = jax.tree.map(lambda _: None, inputs.state) if cotangents.rest is None else cotangents.rest
+    at_all_t = rest._replace(h=cotangents.hs), every_step, inputs.masks
     start, deltas = scan_stacking_late(step_back, end, at_all_t, after=outputs.hs, reverse=not spec.reverse)
     of_steps = rule.weight_vjp(consts, every_step, deltas)  # ∂C/∂W = Σ_t δᵗ (aᵗ⁻¹)ᵀ
     of_inputs, dxs = (None, None) if inputs.xs is None else rule.project_vjp(consts, inputs.xs, deltas)
@@ -44,7 +45,7 @@ def backward(spec: Spec, residuals: Residuals, cotangents: Outputs) -> Inputs:
 
 def _every_step(spec, residuals):
     """h before each step, h after it and what it saved, of all steps: [T, B, H]."""
-    (inputs,), (_, hs), steps = residuals
+    (inputs,), (_, hs, _), steps = residuals
     reset = None if inputs.reset_state is None else inputs.reset_state.h
     h_prev = before_each_step(hs, inputs.state.h, reset, inputs.masks, spec.reverse)
     return StepResiduals(h_prev, hs if steps.h is None else steps.h, steps.saved)

@@ -26,12 +26,14 @@ class Spec(NamedTuple):
     - `reverse`: from the last step to the first.
     - `length`: how many steps there are where there is no input; else None.
     - `wanted`: of the backward pass.
+    - `rest`: whether the other fields of every step's state are put out beside h.
     """
 
     rule: Rule
     reverse: bool = False
     length: int | None = None
     wanted: Wanted = Wanted()
+    rest: bool = False
 
 
 class Inputs(NamedTuple):
@@ -60,10 +62,12 @@ class Inputs(NamedTuple):
 class Outputs(NamedTuple):
     """- `state`: after the last step.
     - `hs`: h after every step, [T, B, H]; where there is no step that of the one before it.
+    - `rest`: the state after every step but for its h, which is None, [T, B, ...]; None unless `spec.rest` asks for it.
     """
 
     state: State
     hs: jax.Array
+    rest: State = None
 
 
 class SavedSteps(NamedTuple):

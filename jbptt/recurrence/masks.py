@@ -107,5 +107,5 @@ def zeros(tree: Any) -> Any:
 
 
 def add(tree: Any, other: Any) -> Any:
-    """The sum of two pytrees, of which the second may be None, 0."""
-    return tree if other is None else jax.tree.map(jnp.add, tree, other)
+    """The sum of two pytrees, of which the second may be or have None in it, 0."""
+    return jax.tree.map(lambda more, leaf: leaf if more is None else leaf + more, other, tree, is_leaf=_is_none)

@@ -28,12 +28,13 @@ def scanned(spec: Spec, inputs: Inputs, keep: Callable[[State, SavedSteps], Any]
     """
 
     def one_step(state, at_t):
-        state, h, saved = step(spec.rule, inputs, state, *at_t)
-        return state, (h, keep(state, saved))
+        state, saved = step(spec.rule, inputs, state, *at_t)
+        rest = state._replace(h=None) if spec.rest else None
+        return state, (state.h, rest, keep(state, saved))
 
     zs = projected(spec, inputs)
-    state, (hs, kept) = lax.scan(one_step, inputs.state, (zs, inputs.masks), spec.length, spec.reverse)
-    return Outputs(state, hs), kept
+    state, (hs, rest, kept) = lax.scan(one_step, inputs.state, (zs, inputs.masks), spec.length, spec.reverse)
+    return Outputs(state, hs, rest), kept
 
 
 def projected(spec: Spec, inputs: Inputs) -> jax.Array | None:

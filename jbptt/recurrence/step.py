@@ -16,12 +16,12 @@ from jbptt.recurrence.masks import Masks, add, enter, enter_vjp, hold, hold_vjp,
 
 def step(
     rule: Rule, inputs: Inputs, state_before: State, z: jax.Array | None, masks: Masks
-) -> tuple[State, jax.Array, SavedSteps]:
-    """(the state after the step, h put out, what the backward pass needs)."""
+) -> tuple[State, SavedSteps]:
+    """(the state after the step, what the backward pass needs)."""
     entered = enter(masks, state_before, inputs.reset_state)
     made, saved = rule.step(inputs.consts, entered, z)
     state = leave(masks, hold(masks, made, entered), state_before)
-    return state, state.h, SavedSteps(saved, None if masks.zoneout is None else made.h)
+    return state, SavedSteps(saved, None if masks.zoneout is None else made.h)
 
 
 class StepCotangents(NamedTuple):
@@ -32,10 +32,11 @@ class StepCotangents(NamedTuple):
 
 
 def step_vjp(
-    rule: Rule, weights: Consts, later: StepCotangents, dh: jax.Array, residuals: StepResiduals, masks: Masks
+    rule: Rule, weights: Consts, later: StepCotangents, dput_out: State, residuals: StepResiduals, masks: Masks
 ) -> tuple[StepCotangents, Any]:
-    """(the cotangents before the step, δ), from those after it and ∂C/∂(h put out)."""
-    dafter = later.state._replace(h=later.state.h + dh)  # the cost at t, and through aᵗ every later one
+    """(the cotangents before the step, δ), from those after it and ∂C/∂(what the step puts out), of a state whose
+    fields are None where they are not put out."""
+    dafter = add(later.state, dput_out)  # the cost at t, and through aᵗ every later one
     dmade, dstayed = leave_vjp(masks, dafter)
     dmade, dheld = hold_vjp(masks, dmade)
     dstate, delta = rule.step_vjp(weights, residuals, dmade)

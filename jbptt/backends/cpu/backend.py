@@ -31,6 +31,8 @@ def unsupported(spec: Spec, inputs: Inputs) -> str | None:
     """Why the kernels cannot run this; None if they can."""
     if spec.rule not in kernels():
         return "there is no kernel for this cell"
+    if spec.rest:
+        return "the kernels put out h alone of every state"
     xs, masks = inputs.given_xs, inputs.masks
     if xs.dtype != jnp.float32:
         return f"the kernels are for float32, and xs are {xs.dtype}"
