@@ -54,8 +54,9 @@ class HandDerived:
 
     - `primal(*static, *args) -> out`: the forward.
     - `forward_residuals(*static, *args) -> (out, saved)`: the forward that keeps what the backward needs.
-    - `backward(*static, residuals, cotangents) -> dargs`: the hand-derived backward, from `Residuals`; the cotangent of
-      an integer, there and here, is None, and so may be that of anything that has no gradient.
+    - `backward(*static, residuals, cotangents) -> dargs`: the hand-derived backward, from `Residuals`, each in any
+      floating dtype; the cotangent of an integer, there and here, is None, and so may be that of anything that has no
+      gradient.
     - `static`: how many leading arguments are not differentiated (hashable: functions, cells, lengths).
     - `forward`: `primal` in the form that is fastest where nothing is differentiated, if that is another.
     - `keeps_out`: whether the backward is given the result.
@@ -207,13 +208,14 @@ def _replaced(values, numbers, new):
 
 
 def _gradient(gradient, arg):
-    """The gradient of a leaf; zeros, of all that is there, for None. Raises ValueError if it is not like the leaf."""
+    """The gradient of a leaf, in its dtype, whatever it was summed in; zeros, of all that is there, for None. Raises
+    ValueError if it is not like the leaf."""
     if gradient is None:
         return jax.tree.map(jnp.zeros_like, arg)
-    if gradient.shape != arg.shape or gradient.dtype != arg.dtype:
+    if gradient.shape != arg.shape or not (_is_real(gradient) and _is_real(arg)):
         want, got = (f"{value.dtype}{list(value.shape)}" for value in (arg, gradient))
         raise ValueError(f"a hand-derived backward pass gave a gradient of {got} for an argument of {want}")
-    return gradient
+    return gradient.astype(arg.dtype)
 
 
 def _is_none(leaf):

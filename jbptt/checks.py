@@ -39,6 +39,8 @@ def floating(name: str, value: Any, remedy: str) -> jax.Array:
     Raises TypeError, naming the argument, if it is anything else.
     """
     value = array(name, value)
+    if value.dtype == jnp.float16:
+        remedy = "its sums over T·B overflow, and small gradients are 0 in it; cast to bfloat16"
     if value.dtype not in DTYPES:
         raise TypeError(f"{name} must be floating point (float32, float64 or bfloat16), got {value.dtype}: {remedy}")
     return value

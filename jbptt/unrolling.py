@@ -20,6 +20,7 @@ from jbptt.cells.rule import Cell, Consts, Params, State
 from jbptt.recurrence.inputs import Inputs, Outputs, Spec
 from jbptt.recurrence.masks import Masks, where, zeros
 from jbptt.recurrence.options import checked_resets, cuts, valid_steps
+from jbptt.recurrence.precision import in_dtype
 from jbptt.recurrence.regularisation import dropout_mask, zoneout_masks, zoneout_rates
 
 BackendName = Literal["scan", "cpu", "xla", "native"]
@@ -41,6 +42,7 @@ def unroll(
     recurrent_dropout: float = 0.0,
     zoneout: float | State = 0.0,
     key: jax.Array | None = None,
+    compute_dtype: Any = None,
     vjp: Vjp = "manual",
     backend: BackendName | Backend | None = None,
 ) -> tuple[State, jax.Array]:
@@ -70,6 +72,9 @@ def unroll(
       such numbers, e.g. `LSTMState(h=0.05, c=0.5)`.
     - `key`: what the two are drawn with, for training. Without a key, for evaluation, there is no dropout, and zoneout
       takes its mean.
+    - `compute_dtype`: mixed precision, e.g. bfloat16: xs and states are cast to it, steps computed and put out in it,
+      while the parameters stay what they are, with gradients that are summed and given in at least float32 and their
+      own dtype. None means the params' dtype, and no cast.
     - `vjp`: "manual", hand-derived backpropagation through time; "auto", `jax.grad`'s of the same forward.
     - `backend`: "scan", two scans; "cpu", the whole recurrence, forward and back, in one call of a C++ kernel each, for
       float32 LSTM, GRU and RNN (`jbptt.backends()` tells whether it is there). None takes the second where it can be
@@ -77,10 +82,11 @@ def unroll(
       kernels is compiled for another device, for several, or for export, they are the scan again. ("xla" and "native"
       are other names of the two; a `jbptt.Backend` of one's own is taken as it is.)
 
-    Returns (state after the last step, every h [T, B, H]), of the params' dtype. Raises ValueError for an unknown
-    `vjp`, for a backend that cannot run this (with the reason of each), for lengths out of range (clipped where they
-    are traced), for rates not at least 0 and below 1, for recurrent dropout of a cell that has none, and for shapes or
-    a state's structure that do not fit, TypeError for integers or mixed dtypes.
+    Returns (state after the last step, every h [T, B, H]), of the params' dtype, or `compute_dtype`. Raises ValueError
+    for an unknown `vjp`, for a backend that cannot run this (with the reason of each), for lengths out of range
+    (clipped where they are traced), for rates not at least 0 and below 1, for recurrent dropout of a cell that has
+    none, and for shapes or a state's structure that do not fit, TypeError for integers, float16, and mixed dtypes
+    without a `compute_dtype`.
     """
     last, hs, _ = _unrolled(
         cell,
@@ -97,6 +103,7 @@ def unroll(
         recurrent_dropout=recurrent_dropout,
         zoneout=zoneout,
         key=key,
+        compute_dtype=compute_dtype,
         vjp=vjp,
         backend=backend,
     )
@@ -135,6 +142,7 @@ def _unrolled(
     recurrent_dropout=0.0,
     zoneout=0.0,
     key=None,
+    compute_dtype=None,
     vjp="manual",
     backend=None,
     rest=False,
@@ -144,9 +152,12 @@ def _unrolled(
     xs = checks.floating("xs", xs, checks.FLOATS_FROM_INDICES)
     if xs.ndim < 2:
         raise ValueError(f"xs must have shape [T, B, I] (or [T, I] without a batch), got {list(xs.shape)}")
-    consts = _consts(cell, params, xs)
+    if compute_dtype is not None:
+        checks.floating_dtype("compute_dtype", compute_dtype)
+        xs, state, reset_state = in_dtype((xs, state, reset_state), compute_dtype)
+    consts = _consts(cell, params, xs, compute_dtype)
     T, *batch, _ = xs.shape
-    state = like_batch(start_state(cell, consts.params, tuple(batch), state), xs)
+    state = like_batch(start_state(cell, in_dtype(consts.params, xs.dtype), tuple(batch), state), xs)
     if resets is None and reset_state is not None:
         raise ValueError("reset_state is what resets go back to: give resets [T, B] too")
     if reset_state is None:
@@ -200,10 +211,10 @@ def _steps(inputs, first, last):
     return inputs._replace(xs=xs, masks=masks)
 
 
-def _consts(cell, params, xs):
+def _consts(cell, params, xs, compute_dtype):
     """Raises ValueError or TypeError unless `params` are the cell's, with a memory if it attends, and xs fit them."""
     consts = params if isinstance(params, Consts) else Consts(params)
-    cell.check(consts.params, xs)
+    cell.check(consts.params if compute_dtype is None else in_dtype(consts.params, compute_dtype), xs)
     attends = "memory" in cell.rule.reads
     if attends and consts.memory is None:
         raise ValueError("params must have a memory to attend to: give them one with jbptt.with_memory(params, memory)")

@@ -17,6 +17,7 @@ from jbptt.cells.rule import NO_COTANGENT, Consts, StepResiduals
 from jbptt.recurrence.inputs import Inputs, Outputs, Spec
 from jbptt.recurrence.masks import zeros
 from jbptt.recurrence.plain import plain, plain_residuals
+from jbptt.recurrence.precision import as_computed
 from jbptt.recurrence.step import StepCotangents, before_each_step, step_vjp
 
 CACHED = 2**23
@@ -28,7 +29,7 @@ def backward(spec: Spec, residuals: Residuals, cotangents: Outputs) -> Inputs:
     (inputs,), outputs, _ = residuals
     if outputs.hs.size == 0:  # no step or an empty batch: nothing but the state passes through
         return Inputs(NO_COTANGENT, cotangents.state, NO_COTANGENT, NO_COTANGENT, NO_COTANGENT)
-    rule, consts, every_step = spec.rule, inputs.consts, _every_step(spec, residuals)
+    rule, consts, every_step = spec.rule, as_computed(inputs).consts, _every_step(spec, residuals)
     weights = rule.prepare_backward(consts)
 
     def step_back(later, at_t):
@@ -82,7 +83,7 @@ def forward(spec: Spec, inputs: Inputs) -> Outputs:
 
 
 def _has_gates(spec, inputs):
-    return jax.eval_shape(spec.rule.project, inputs.consts, inputs.xs).shape[-1] > inputs.state.h.shape[-1]
+    return jax.eval_shape(spec.rule.project, as_computed(inputs).consts, inputs.xs).shape[-1] > inputs.state.h.shape[-1]
 
 
 def _weight_bytes(inputs):

@@ -71,7 +71,7 @@ def _additive_weight_vjp(params, keys, qs, des):
         return dv + bias_gradient(de[..., None] * u), _over("t...,t...a->...a", de, tanh.prime(u))
 
     v, keys, des = params["v"], jnp.moveaxis(keys, -2, 0), jnp.moveaxis(des, -1, 0)
-    dv, dkeys = jax.lax.scan(at_position, jnp.zeros_like(v), (keys, des))
+    dv, dkeys = jax.lax.scan(at_position, jnp.zeros(v.shape, accumulator(v)), (keys, des))
     return scaled(v, jnp.moveaxis(dkeys, 0, -2)), {"v": dv}
 
 

@@ -101,14 +101,13 @@ def _block_diagonal(heads):
         D = h_prev.shape[-1] // heads
         h_prev, delta = _split(h_prev, heads), _gates_of_heads(delta, heads, D)
         rows, head = tuple(range(h_prev.ndim - 2)), (h_prev.ndim - 2,)
-        sums = lax.dot_general(
+        return lax.dot_general(  # [heads, D, G·D]
             h_prev,
             delta,
             ((rows, rows), (head, head)),
             preferred_element_type=accumulator(delta),
             out_sharding=types.contracted_sharding(h_prev, delta, heads=1),
         )
-        return sums.astype(delta.dtype)  # [heads, D, G·D]
 
     return Product(shape, init, times, transposed, back, gradient)
 

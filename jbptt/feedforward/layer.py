@@ -52,23 +52,22 @@ def times_transposed(delta: jax.Array, w: jax.Array) -> jax.Array:
 def weight_gradient(a: jax.Array, delta: jax.Array) -> jax.Array:
     """∂C/∂w = Σ δ aᵀ over every leading axis (all T·B rows): one product. a [..., I], δ [..., O] -> [I, O].
 
-    Sums in float32 at least, whatever the dtype. No reshape to [T·B, ·] comes before it: XLA could not partition that
+    Sums in float32 at least, and gives them so. No reshape to [T·B, ·] comes before it: XLA could not partition that
     where the batch is sharded, and would gather it.
     """
     rows = tuple(range(a.ndim - 1))
-    dw = lax.dot_general(  # aᵀ δ
+    return lax.dot_general(  # aᵀ δ
         a,
         delta,
         ((rows, rows), ((), ())),
         preferred_element_type=accumulator(delta),
         out_sharding=types.contracted_sharding(a, delta),
     )
-    return dw.astype(delta.dtype)
 
 
 def bias_gradient(delta: jax.Array) -> jax.Array:
-    """∂C/∂b = Σ δ over every leading axis. δ [..., O] -> [O]. Sums in float32 at least."""
-    return jnp.sum(delta, axis=tuple(range(delta.ndim - 1)), dtype=accumulator(delta)).astype(delta.dtype)
+    """∂C/∂b = Σ δ over every leading axis. δ [..., O] -> [O]. Sums in float32 at least, and gives them so."""
+    return jnp.sum(delta, axis=tuple(range(delta.ndim - 1)), dtype=accumulator(delta))
 
 
 def accumulator(array: jax.Array | jax.ShapeDtypeStruct) -> jax.typing.DTypeLike:

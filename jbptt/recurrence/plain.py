@@ -8,6 +8,7 @@ from jax import lax
 
 from jbptt.cells.rule import State
 from jbptt.recurrence.inputs import Inputs, Outputs, SavedSteps, Spec
+from jbptt.recurrence.precision import as_computed
 from jbptt.recurrence.step import step
 
 
@@ -32,6 +33,7 @@ def scanned(spec: Spec, inputs: Inputs, keep: Callable[[State, SavedSteps], Any]
         rest = state._replace(h=None) if spec.rest else None
         return state, (state.h, rest, keep(state, saved))
 
+    inputs = as_computed(inputs)
     zs = projected(spec, inputs)
     state, (hs, rest, kept) = lax.scan(one_step, inputs.state, (zs, inputs.masks), spec.length, spec.reverse)
     return Outputs(state, hs, rest), kept

@@ -4,7 +4,6 @@ import math
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 
 from jbptt._jax import types
 from jbptt.autodiff import Residuals
@@ -34,8 +33,8 @@ def unsupported(spec: Spec, inputs: Inputs) -> str | None:
     if spec.rest:
         return "the kernels put out h alone of every state"
     xs, masks = inputs.given_xs, inputs.masks
-    if xs.dtype != jnp.float32:
-        return f"the kernels are for float32, and xs are {xs.dtype}"
+    if others := {leaf.dtype.name for leaf in [xs, *inputs.consts.params.values()]} - {"float32"}:
+        return f"the kernels are for float32, and there are xs or parameters of {', '.join(others)}"
     if types.is_symbolic(inputs):
         return "the kernels are for sizes that are known"
     if math.prod(xs.shape[:-1]) >= MOST_ROWS:
