@@ -26,6 +26,16 @@ def as_a_user_has_it():
         jax.config.update("jax_enable_x64", True)
 
 
+@pytest.fixture(autouse=True, scope="package")
+def as_in_a_terminal():
+    """Signals end a process, though the tests may run under nohup or in the background of a script."""
+    ends = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in ends.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(autouse=True)
 def float64_is_not_left_on():
     yield
