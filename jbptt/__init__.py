@@ -21,6 +21,7 @@ from jbptt.cells.gru_reset_before import (
     mgu_cell as mgu_cell,
 )
 from jbptt.cells.indrnn import indrnn as indrnn, indrnn_cell as indrnn_cell
+from jbptt.cells.leaky import leaky_rnn as leaky_rnn, leaky_rnn_cell as leaky_rnn_cell
 from jbptt.cells.lstm import LSTM_VARIANTS as LSTM_VARIANTS, lstm as lstm, lstm_cell as lstm_cell
 from jbptt.cells.lstm_depth_gated import (
     DepthGatedState as DepthGatedState,

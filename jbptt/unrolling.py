@@ -20,8 +20,8 @@ from jbptt.cells.rule import Cell, Consts, Params, State
 from jbptt.recurrence.inputs import Inputs, Outputs, Spec
 from jbptt.recurrence.masks import Masks, where, zeros
 from jbptt.recurrence.options import checked_resets, cuts, valid_steps
-from jbptt.recurrence.precision import in_dtype
-from jbptt.recurrence.regularisation import dropout_mask, zoneout_masks, zoneout_rates
+from jbptt.recurrence.precision import as_computed, in_dtype
+from jbptt.recurrence.regularisation import dropout_mask, gaussian, zoneout_masks, zoneout_rates
 
 BackendName = Literal["scan", "cpu", "xla", "native"]
 
@@ -41,6 +41,7 @@ def unroll(
     checkpoint: int | Literal["sqrt"] | None = None,
     recurrent_dropout: float = 0.0,
     zoneout: float | State = 0.0,
+    noise: float = 0.0,
     key: jax.Array | None = None,
     compute_dtype: Any = None,
     vjp: Vjp = "manual",
@@ -70,8 +71,10 @@ def unroll(
       sequence, the others being divided by 1 − recurrent_dropout (Gal and Ghahramani 2016).
     - `zoneout`: the part of the state that stays what it was, drawn anew at every step (Krueger 2017); or a state of
       such numbers, e.g. `LSTMState(h=0.05, c=0.5)`.
-    - `key`: what the two are drawn with, for training. Without a key, for evaluation, there is no dropout, and zoneout
-      takes its mean.
+    - `noise`: the standard deviation of Gaussian noise that is added to every z, the sum that enters the cell's
+      activations (Song 2016): a number, which may be traced.
+    - `key`: what the three are drawn with, for training. Without a key, for evaluation, there is no dropout and no
+      noise, and zoneout takes its mean.
     - `compute_dtype`: mixed precision, e.g. bfloat16: xs and states are cast to it, steps computed and put out in it,
       while the parameters stay what they are, with gradients that are summed and given in at least float32 and their
       own dtype. None means the params' dtype, and no cast.
@@ -102,6 +105,7 @@ def unroll(
         checkpoint=checkpoint,
         recurrent_dropout=recurrent_dropout,
         zoneout=zoneout,
+        noise=noise,
         key=key,
         compute_dtype=compute_dtype,
         vjp=vjp,
@@ -141,6 +145,7 @@ def _unrolled(
     checkpoint=None,
     recurrent_dropout=0.0,
     zoneout=0.0,
+    noise=0.0,
     key=None,
     compute_dtype=None,
     vjp="manual",
@@ -171,6 +176,7 @@ def _unrolled(
     h_mask, zoneout = _drawn(cell, state, T, recurrent_dropout, zoneout, key)
     masks = Masks(valid, resets, _like_steps(cuts(truncate, T, reverse, valid), xs), zoneout)
     inputs = Inputs(consts._replace(h_mask=h_mask), state, xs, masks, reset_state)
+    inputs = _with_noise(cell.rule, inputs, noise, key)
     spec = Spec(cell.rule, reverse, rest=rest)
     out = _run(spec, inputs, vjp, backend, _segment_length(checkpoint, T))
     return out if valid is None else Outputs(out.state, *_zero_elsewhere(valid, (out.hs, out.rest)))
@@ -249,6 +255,18 @@ def _drawn(cell, state, T, recurrent_dropout, zoneout, key):
     if recurrent_dropout and key_dropout is not None:
         h_mask = dropout_mask(key_dropout, recurrent_dropout, state.h)
     return h_mask, zoneout_masks(key_zoneout, rates, state, T)
+
+
+def _with_noise(rule, inputs, deviation, key):
+    """The inputs with what is added to every z."""
+    checks.finite("noise", deviation)
+    if not types.is_traced(deviation) and deviation < 0:
+        raise ValueError(f"noise must be a deviation, at least 0, got {deviation}")
+    if key is None or (not types.is_traced(deviation) and deviation == 0):
+        return inputs
+    zs = jax.eval_shape(rule.project, as_computed(inputs).consts, inputs.xs)
+    drawn = gaussian(jax.random.fold_in(key, 2), deviation, zs)  # the two others are drawn with the key's halves
+    return inputs._replace(masks=inputs.masks._replace(noise=drawn))
 
 
 def start_state(cell: Cell, params: Params, batch_shape: tuple[int, ...], state: State | None) -> State:

@@ -46,6 +46,16 @@ def rnn(activation):
     return loop
 
 
+def leaky_rnn(params, xs, state, alpha=0.2, mask=1.0, signs=None):
+    (U, W, b), (h,) = gate(params, 0), state
+    W = mask * (W if signs is None else np.abs(W) * signs[:, None])
+    hs = []
+    for x in xs:
+        h = h + alpha * (np.maximum(x @ U + h @ W + b, 0) - h)
+        hs.append(h)
+    return (h,), np.stack(hs)
+
+
 def clockwork(params, xs, state):
     """Module by module: at time t, each one whose period divides t reads the old h of itself and of the slower."""
     (U, W, b), (h, t) = gate(params, 0), state
@@ -215,6 +225,7 @@ CELL_LOOPS = {
     "rnn_heads": rnn("tanh"),
     "irnn": rnn("relu"),
     "indrnn": rnn("relu"),
+    "leaky_rnn": leaky_rnn,
     "clockwork": clockwork,
     "lstm": lstm(),
     "lstm_nobias": lstm(),

@@ -8,14 +8,16 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import jbptt
 from jbptt.cells.table import CELLS
 from jbptt.feedforward.activations import Activation
 
-ATTENDING = {
+MADE = {
     "bahdanau": jbptt.bahdanau_cell(jbptt.gru),
+    "wired": jbptt.leaky_rnn_cell(signs=np.array([1, 1, -1, -1, 1, 1, 1, 1])),
     "luong": jbptt.luong_cell(jbptt.irnn, score="concat", attention_size=3),
 }
 ACTIVATIONS = [jbptt.sigmoid, jbptt.tanh, jbptt.relu, jbptt.identity]
@@ -56,8 +58,8 @@ REPLACED = {
     "made by the user": OWN,
     "of the user's activation": jbptt.rnn_cell(SQUARE),
 }
-EVERY = CELLS | ATTENDING | REPLACED
-MODEL = jbptt.Seq2Seq((jbptt.Bidirectional(jbptt.gru, jbptt.gru),), (ATTENDING["bahdanau"],))
+EVERY = CELLS | MADE | REPLACED
+MODEL = jbptt.Seq2Seq((jbptt.Bidirectional(jbptt.gru, jbptt.gru),), (MADE["bahdanau"],))
 
 
 @pytest.mark.parametrize("name", EVERY)

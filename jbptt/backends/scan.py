@@ -68,7 +68,12 @@ def forward(spec: Spec, inputs: Inputs) -> Outputs:
     On a CPU, while the weights stay in its caches, cells of several gates form x U step by step: then no [T, B, G·H] is
     written and read back, and the pointwise part reads z from where it was formed.
     """
-    if inputs.xs is None or not _has_gates(spec, inputs) or _weight_bytes(inputs) >= CACHED:
+    if (
+        inputs.xs is None
+        or inputs.masks.noise is not None
+        or not _has_gates(spec, inputs)
+        or _weight_bytes(inputs) >= CACHED
+    ):
         return plain(spec, inputs)
     rule = spec.rule
     in_step = rule._replace(

@@ -110,7 +110,7 @@ def from_slow_to_fast(periods: tuple[int, ...]) -> Product:
         init=lambda *sizes: used(FULL.init(*sizes)),
         times=lambda h, W: FULL.times(h, used(W)),
         transposed=lambda W: FULL.transposed(used(W)),
-        gradient=lambda h_prev, delta: used(FULL.gradient(h_prev, delta)),
+        gradient=lambda h_prev, delta, W: used(FULL.gradient(h_prev, delta, W)),
     )
 
 

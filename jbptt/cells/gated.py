@@ -111,7 +111,8 @@ def gated_rule(
 
     def weight_vjp(consts, residuals, deltas):
         params, h_prev = consts.params, masked(consts, residuals.h_prev)
-        dW = product.gradient(h_prev, recurrent_delta(params, residuals, deltas))  # Σ_t δᵗ (aᵗ⁻¹)ᵀ
+        delta_h = recurrent_delta(params, residuals, deltas)
+        dW = product.gradient(h_prev, delta_h, params["W"])  # Σ_t δᵗ (aᵗ⁻¹)ᵀ
         return Consts({"W": dW} | bias_vjp(params, deltas) | pointwise_weight_vjp(params, residuals, deltas))
 
     return Rule(project, project_vjp, step, prepare_backward, step_vjp, weight_vjp, reads=frozenset({"h_mask"}))

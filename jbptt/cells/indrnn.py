@@ -28,7 +28,7 @@ DIAGONAL = Product(
     times=lambda h, w: scaled(w, h),
     transposed=lambda w: w,
     back=lambda delta, w: scaled(w, delta),
-    gradient=lambda h_prev, delta: bias_gradient(delta * h_prev),
+    gradient=lambda h_prev, delta, w: bias_gradient(delta * h_prev),
 )
 
 

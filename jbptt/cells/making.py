@@ -44,12 +44,15 @@ def reduced(cell: Any) -> tuple[Callable, tuple[Any, ...]]:
 
 
 def _equal(one, other):
-    return one == other
+    try:
+        return bool(one == other)
+    except ValueError:  # arrays among the options
+        return False
 
 
 def _made(making: Making, replaced: dict[str, Any]) -> Any:
     """The cell that this call has made already, or makes now: where nothing was cached, only the former is equal."""
-    cell = next((cell for cell, known in _MAKINGS.items() if known == making), None)
+    cell = next((cell for cell, known in _MAKINGS.items() if _equal(known, making)), None)
     if cell is None:
         cell = making.maker(*making.args, **making.options)
     return cell._replace(**replaced)

@@ -20,14 +20,14 @@ from jbptt.feedforward.layer import accumulator, weight_gradient
 
 
 class Product(NamedTuple):
-    """A product of h with recurrent weights, linear in both.
+    """A product of h, in which it is linear, with recurrent weights.
 
     - `shape(hidden_size, gates) -> (symbols, shape)`: of W. Raises ValueError for sizes that it cannot have.
     - `init(key, hidden_size, gates, dtype)`: a random W.
     - `times(h, W)`: h W, [..., H] -> [..., G·H].
     - `transposed(W)`: Wᵀ as `back` takes it, laid out once before the way back.
     - `back(delta, WT)`: Wᵀ δ, [..., G·H] -> [..., H].
-    - `gradient(h_prev, delta)`: Σ δ hᵀ over all leading axes, in W's shape.
+    - `gradient(h_prev, delta, W)`: ∂C/∂W, Σ δ hᵀ over all leading axes, in W's shape.
     """
 
     shape: Callable[[int, int], tuple[str, tuple[int, ...]]]
@@ -35,7 +35,7 @@ class Product(NamedTuple):
     times: Callable[[jax.Array, jax.Array], jax.Array]
     transposed: Callable[[jax.Array], jax.Array]
     back: Callable[[jax.Array, jax.Array], jax.Array]
-    gradient: Callable[[jax.Array, jax.Array], jax.Array]
+    gradient: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
     def __reduce__(self):  # JAX's functions cannot be pickled
         return "FULL" if self is FULL else (Product, tuple(self))
@@ -65,7 +65,7 @@ FULL = Product(
     times=jnp.dot,
     transposed=transposed,
     back=jnp.dot,
-    gradient=weight_gradient,
+    gradient=lambda h_prev, delta, W: weight_gradient(h_prev, delta),
 )
 
 
@@ -97,7 +97,7 @@ def _block_diagonal(heads):
         dh = _by_head(_gates_of_heads(delta, heads, WT.shape[2]), WT)  # [..., heads, D]
         return dh.reshape(*delta.shape[:-1], heads * WT.shape[2])
 
-    def gradient(h_prev, delta):
+    def gradient(h_prev, delta, W):
         D = h_prev.shape[-1] // heads
         h_prev, delta = _split(h_prev, heads), _gates_of_heads(delta, heads, D)
         rows, head = tuple(range(h_prev.ndim - 2)), (h_prev.ndim - 2,)

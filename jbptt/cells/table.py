@@ -7,6 +7,7 @@ from jbptt.cells.elman import irnn, rnn, rnn_cell
 from jbptt.cells.gru import gru, gru_cell
 from jbptt.cells.gru_reset_before import gru_reset_before, mgu
 from jbptt.cells.indrnn import indrnn
+from jbptt.cells.leaky import leaky_rnn
 from jbptt.cells.lstm import LSTM_VARIANTS, lstm, lstm_cell
 from jbptt.cells.lstm_depth_gated import lstm_depth_gated
 from jbptt.cells.lstm_layer_norm import lstm_layer_norm
@@ -23,6 +24,7 @@ CELLS: dict[str, Cell] = {
     "rnn_heads": rnn_cell(heads=4),
     "irnn": irnn,
     "indrnn": indrnn,
+    "leaky_rnn": leaky_rnn,
     "clockwork": clockwork,
     "lstm": lstm,
     "lstm_nobias": lstm_cell(bias=False),

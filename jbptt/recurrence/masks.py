@@ -1,6 +1,8 @@
-"""What is done to the state between steps: steps that are none, episodes that begin, gradients that go no further.
+"""What is done to the state between steps: steps that are none, episodes that begin, gradients that go no further,
+noise.
 
     entering step t     where reset: the state that a reset goes back to;  where cut: no gradient goes back from here
+    at step t           noise is added to z, whose δ it leaves as it is
     made at step t      where zoneout: units stay what they were as they entered
     leaving step t      where there is no step: the state stays what it was
 
@@ -24,12 +26,14 @@ class Masks(NamedTuple):
     - `cut` [] or [B]: no gradient goes from this step to the one before it.
     - `zoneout`: like the state, for every leaf, [B, H] of booleans, the units that stay what they were; or [], the part
       of every unit that stays.
+    - `noise`: like z, [B, G·H], what is added to it.
     """
 
     valid: jax.Array | None = None
     reset: jax.Array | None = None
     cut: jax.Array | None = None
     zoneout: Any = None
+    noise: jax.Array | None = None
 
 
 def enter(masks: Masks, state: Any, reset_state: Any) -> Any:
@@ -48,6 +52,11 @@ def enter_vjp(masks: Masks, dstate: Any) -> tuple[Any, Any]:
     if masks.cut is not None:
         dstate = where(masks.cut, zeros(dstate), dstate)
     return dstate, dreset
+
+
+def noisy(masks: Masks, z: Any) -> Any:
+    """What the cell is given for z, None without an input. Its vjp is the identity."""
+    return z if masks.noise is None else z + masks.noise
 
 
 def hold(masks: Masks, made: Any, entered: Any) -> Any:

@@ -1,7 +1,8 @@
-"""What is drawn for a run: recurrent dropout, one mask a sequence, and zoneout, one a step.
+"""What is drawn for a run: recurrent dropout, one mask a sequence, and zoneout and noise, at each step.
 
     recurrent dropout (Gal and Ghahramani 2016)   z = x U + b + (h⁻ ⊙ m) W      m = 0, or 1/(1 − rate), for all t
     zoneout (Krueger 2017)                        s = k ⊙ s⁻ + (1 − k) ⊙ s      kᵗ = 1 with probability `rate`, or 0
+    noise (Song 2016)                             z = x U + b + h⁻ W + σ ξᵗ     ξᵗ ~ N(0, 1)
 
 T time, B batch (any number of batch axes, none included), H units.
 """
@@ -26,6 +27,12 @@ def _drawn(key, rate, like, *first):
     """Booleans, [*first, *like.shape]: each device draws those of its own part of the batch."""
     sharding = types.sharding_like(like, [*[None] * len(first), *range(like.ndim)])
     return jax.random.bernoulli(key, rate, (*first, *like.shape), out_sharding=sharding)
+
+
+def gaussian(key: jax.Array, deviation: Any, like: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:
+    """Noise of that deviation, of the shape, dtype and sharding of `like`; each device draws that of its own part."""
+    sharding = types.sharding_like(like, range(like.ndim))
+    return jnp.asarray(deviation, like.dtype) * jax.random.normal(key, like.shape, like.dtype, out_sharding=sharding)
 
 
 def zoneout_rates(zoneout: Any, state: Any) -> list[Real | float]:

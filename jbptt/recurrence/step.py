@@ -11,7 +11,7 @@ from jax import lax
 
 from jbptt.cells.rule import Consts, Rule, State, StepResiduals
 from jbptt.recurrence.inputs import Inputs, SavedSteps
-from jbptt.recurrence.masks import Masks, add, enter, enter_vjp, hold, hold_vjp, leave, leave_vjp, where, zeros
+from jbptt.recurrence.masks import Masks, add, enter, enter_vjp, hold, hold_vjp, leave, leave_vjp, noisy, where, zeros
 
 
 def step(
@@ -19,7 +19,7 @@ def step(
 ) -> tuple[State, SavedSteps]:
     """(the state after the step, what the backward pass needs)."""
     entered = enter(masks, state_before, inputs.reset_state)
-    made, saved = rule.step(inputs.consts, entered, z)
+    made, saved = rule.step(inputs.consts, entered, noisy(masks, z))
     state = leave(masks, hold(masks, made, entered), state_before)
     return state, SavedSteps(saved, None if masks.zoneout is None else made.h)
 

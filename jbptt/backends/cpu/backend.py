@@ -39,8 +39,8 @@ def unsupported(spec: Spec, inputs: Inputs) -> str | None:
         return "the kernels are for sizes that are known"
     if math.prod(xs.shape[:-1]) >= MOST_ROWS:
         return f"the kernels count T·B in 32 bits, and xs are {list(xs.shape)}"
-    if inputs.consts.h_mask is not None or masks.cut is not None or masks.zoneout is not None:
-        return "the kernels have no truncation, dropout or zoneout"
+    if not all(mask is None for mask in (inputs.consts.h_mask, masks.cut, masks.zoneout, masks.noise)):
+        return "the kernels have no truncation, dropout, zoneout or noise"
     if types.is_partitioned(inputs):
         return "the arrays are sharded over several devices, and XLA cannot cut a kernel up"
     if other := types.platforms(inputs) - {"cpu"}:
