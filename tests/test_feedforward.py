@@ -129,6 +129,37 @@ def test_softmax_cross_entropy_keeps_its_digits_in_the_tails(soft, dtype):
 
 
 @both_vjps
+@both_dtypes
+def test_mse_keeps_its_digits(dtype, vjp):
+    y = jnp.array(TAILS, dtype)
+    costs, slopes = costs_and_slopes(jbptt.mse, y, jnp.full_like(y, 0.5), vjp)
+    assert_digits(costs, (TAILS - 0.5) ** 2 / 2, dtype)
+    assert_digits(slopes, TAILS - 0.5, dtype)
+
+
+EXACT = {  # a and f′ at TAILS
+    "sigmoid": (1 / (1 + np.exp(-TAILS)), np.exp(-abs(TAILS)) / (1 + np.exp(-abs(TAILS))) ** 2),
+    "tanh": (np.tanh(TAILS), 1 / np.cosh(TAILS) ** 2),
+    "relu": (np.maximum(TAILS, 0), TAILS > 0),
+    "identity": (TAILS, np.ones_like(TAILS)),
+}
+
+
+@both_dtypes
+@pytest.mark.parametrize("name", EXACT)
+def test_activations_keep_their_digits_in_the_tails(name, dtype):
+    """f′ is stated in a, so that it has the digits that a has, as JAX's: where a rounds to ±1 it is right to a few units
+    of rounding of 1 (XLA's tanh is two off there, which doubles); where a goes to 0, to its own last digits."""
+    f, (a, prime) = getattr(jbptt, name), EXACT[name]
+    z = jnp.array(TAILS, dtype)
+    assert_digits(np.asarray(f(z), np.float64), a, dtype)
+    got = np.asarray(f.prime(f(z)), np.float64)
+    np.testing.assert_allclose(got, prime, atol=4 * float(jnp.finfo(dtype).eps))
+    small = np.abs(a) < 0.5
+    assert_digits(got[small], prime[small].astype(float), dtype)
+
+
+@both_vjps
 def test_what_has_probability_0_costs_nothing_however_impossible_it_is(vjp):
     z, t = jnp.array([[-jnp.inf, 0.0, 1.0]]), jnp.array([[0.0, 0.25, 0.75]])
     loss, (dz, dt) = jax.value_and_grad(partial(jbptt.softmax_cross_entropy, vjp=vjp), (0, 1))(z, t)
