@@ -148,8 +148,8 @@ EXACT = {  # a and f′ at TAILS
 @both_dtypes
 @pytest.mark.parametrize("name", EXACT)
 def test_activations_keep_their_digits_in_the_tails(name, dtype):
-    """f′ is stated in a, so that it has the digits that a has, as JAX's: where a rounds to ±1 it is right to a few units
-    of rounding of 1 (XLA's tanh is two off there, which doubles); where a goes to 0, to its own last digits."""
+    """f′ is stated in a, so that it has the digits that a has, as JAX's: where a rounds to ±1 it is right to a few
+    units of rounding of 1 (XLA's tanh is two off there, which doubles); where a goes to 0, to its own last digits."""
     f, (a, prime) = getattr(jbptt, name), EXACT[name]
     z = jnp.array(TAILS, dtype)
     assert_digits(np.asarray(f(z), np.float64), a, dtype)

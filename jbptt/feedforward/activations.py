@@ -1,8 +1,8 @@
 """Activations: f, and f′ written by hand.
 
 Backpropagation meets f′ after the forward pass, with a = f(z) at hand, so f′(z) is stated in a wherever it
-can be: σ′ = a (1 − a) and tanh′ = 1 − a² need neither z nor another exponential. (So f′ has the digits that a has: where a
-rounds to ±1 it is 0, as JAX's is.)
+can be: σ′ = a (1 − a) and tanh′ = 1 − a² need neither z nor another exponential. (So f′ has the digits that a has:
+where a rounds to ±1 it is 0, as JAX's is.)
 """
 
 from collections.abc import Callable
