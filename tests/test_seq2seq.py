@@ -43,6 +43,29 @@ def test_gradients_of_every_parameter_with_lengths(name):
 
 
 @every_model
+def test_gradients_with_dropout(name):
+    model, params = made(name)
+    options = {"dropout": 0.4, "recurrent_dropout": 0.3, "key": jax.random.key(5), "target_lengths": TARGET_LENGTHS}
+
+    def run(vjp, params):
+        return jbptt.seq2seq(model, params, SOURCE, TARGET, **options, vjp=vjp)
+
+    assert_gradients_match(partial(run, "manual"), partial(run, "auto"), (params,))
+
+
+@every_model
+def test_dropout_is_for_training_and_drops_embeddings_and_outputs(name):
+    model, params = made(name)
+    plain = jbptt.seq2seq(model, params, SOURCE, TARGET)
+    assert_close(jbptt.seq2seq(model, params, SOURCE, TARGET, dropout=0.4, recurrent_dropout=0.4), plain)
+    keys = jax.random.split(jax.random.key(5), 200)
+    drawn = jax.vmap(lambda key: jbptt.seq2seq(model, params, SOURCE, TARGET, dropout=0.2, key=key))(keys)
+    assert np.all(np.std(drawn, axis=0) > 0)
+    with pytest.raises(ValueError, match="dropout must be at least 0 and below 1"):
+        jbptt.seq2seq(model, params, SOURCE, TARGET, dropout=1.0)
+
+
+@every_model
 def test_each_pair_by_itself(name):
     """Padding touches nothing: the logits are those of the pair without it."""
     model, params = made(name)

@@ -10,7 +10,7 @@ import click
 from jbptt.app.errors import UserError
 from jbptt.app.files import read_lines
 from jbptt.app.json_lines import json_line
-from jbptt.app.settings import choices, not_ours
+from jbptt.app.settings import FROM_0, choices, not_ours
 from jbptt.app.tasks.chars.settings import Settings as CharsSettings
 from jbptt.app.tasks.translation.settings import PAIRS, Settings as TranslationSettings
 
@@ -49,7 +49,7 @@ class Interval(click.ParamType):
         return Every(seconds=60 * number) if minutes else Every(steps=number)
 
 
-EVERY = "Steps, or minutes (2m), after which a checkpoint is saved, beside those of the five validations."
+EVERY = "Steps, or minutes (2m), after which a checkpoint is saved, beside those of the validations."
 BEST = "Take the checkpoint with the least validation loss, not the newest."
 
 ABOVE_ZERO = FiniteNumber(zero_included=False)
@@ -78,6 +78,9 @@ def _setting(defaults, name, text):
         of = click.Choice(options)
     elif name == "seed":
         of = click.IntRange(0, 2**32 - 1)
+    elif name in FROM_0:
+        whole = isinstance(default, int)
+        of = click.IntRange(min=0) if whole else click.FloatRange(0, FROM_0[name], max_open=True)
     else:
         of = POSITIVE if isinstance(default, int) else ABOVE_ZERO
     return click.option(option, type=of, help=f"{text}  [default: {default}]")
@@ -94,6 +97,16 @@ TRAINING = {
     "vjp": "Backpropagation through time: derived by hand, or jax.grad's.",
 }
 
+DROPOUT = {
+    "dropout": "Part of the features dropped between layers, in training.",
+    "recurrent_dropout": "Part of the units that the recurrent product does not see, in training.",
+}
+
+STOPPING = {
+    "validations": "Validations of a run, each with a checkpoint.",
+    "patience": "End training after so many validations, none better than those before; 0: never.",
+}
+
 NFC = {"nfc": "Make one character of a letter and its combining accents (Unicode's normal form C)."}
 
 CHARS = (
@@ -105,18 +118,26 @@ CHARS = (
         "batch": "Streams of text side by side.",
     }
     | TRAINING
+    | DROPOUT
+    | {"zoneout": "Part of the state that stays what it was at each step, in training."}
+    | STOPPING
     | NFC
 )
 
-TRANSLATION = {
-    "attention": "How the decoder looks back at the source.",
-    "baseline": "Train a model without attention beside it, on the same batches, for the table of results.",
-    "encoder": "How the source is read: from both ends, or forward, or from its end.",
-    "cell": "Recurrent cell, of encoder and decoder.",
-    "layers": "Recurrent layers of each.",
-    "hidden": "Units of each layer (for each direction), and features of each token.",
-    "batch": "Pairs a step.",
-} | TRAINING
+TRANSLATION = (
+    {
+        "attention": "How the decoder looks back at the source.",
+        "baseline": "Train a model without attention beside it, on the same batches, for the table of results.",
+        "encoder": "How the source is read: from both ends, or forward, or from its end.",
+        "cell": "Recurrent cell, of encoder and decoder.",
+        "layers": "Recurrent layers of each.",
+        "hidden": "Units of each layer (for each direction), and features of each token.",
+        "batch": "Pairs a step.",
+    }
+    | TRAINING
+    | DROPOUT
+    | STOPPING
+)
 
 
 def run_options(task: str) -> Callable[[Callable], Callable]:
@@ -197,6 +218,7 @@ def train_dates(out, resume, every, as_json, **settings) -> int:
     PAIRS,
     {"tokens": "What source and target are made of: words are what whitespace separates."}
     | {"longest": "Most tokens of a source, or of a target."}
+    | {"min_count": "Tokens that are rarer in what is learned from become one, the unknown."}
     | TRANSLATION
     | NFC,
 )

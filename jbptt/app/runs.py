@@ -83,6 +83,15 @@ def train(
             write_atomically(run / "config.json", json.dumps(config, indent=1))  # of as many steps as it may have now
         prepared.introduce(run, carry, start)
         outcome = training.train(prepared.training, carry, start, run, checkpoints, folder.every, reporter)
+        if outcome.out_of_patience and (best := checkpoints.best_step()) is not None:
+            reporter.say(
+                "stopped",
+                f"stopped at step {outcome.step}: no validation was better than that at step {best}, whose weights are "
+                "taken",
+                step=outcome.step,
+                best=best,
+            )
+            outcome = outcome._replace(carry=checkpoints.restore(best, outcome.carry))
     if outcome.interrupted:
         command = shlex.join(["jbptt", "train", task, "--resume", "--out", str(run)])
         reporter.say(

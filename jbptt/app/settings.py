@@ -8,6 +8,9 @@ from typing import Any, get_args, get_type_hints
 
 from jbptt.app.errors import UserError
 
+FROM_0 = {"dropout": 1, "recurrent_dropout": 1, "zoneout": 1, "patience": math.inf}
+"""The settings that may be 0, and what they must be below; the other numbers are above 0."""
+
 
 def choices(kind: type, name: str) -> tuple[str, ...]:
     """The values that a setting of a Literal's type can have; none for others."""
@@ -74,4 +77,6 @@ def _possible(kind, name, value):
         return True
     if name == "seed":
         return 0 <= value < 2**32
+    if name in FROM_0:
+        return 0 <= value < FROM_0[name]
     return value >= 1 if isinstance(value, int) else math.isfinite(value) and value > 0

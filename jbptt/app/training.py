@@ -30,6 +30,7 @@ class Task(NamedTuple):
     - `learning_rate(number)`: the rate at a step, a number or an array of one.
     - `items`, `items_per_step`: what is counted, e.g. "characters", and how many a step takes.
     - `report_every`, `validate_every`: steps; with each validation comes a checkpoint.
+    - `patience`: validations in a row, none better than one before them, after which training ends; 0, never.
     """
 
     steps: int
@@ -40,6 +41,7 @@ class Task(NamedTuple):
     items_per_step: int
     report_every: int
     validate_every: int
+    patience: int = 0
 
 
 class Every(NamedTuple):
@@ -50,11 +52,12 @@ class Every(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Where training ended: the carry, the steps done, and whether a signal ended it."""
+    """Where training ended: the carry, the steps done, whether a signal ended it, and whether its patience did."""
 
     carry: Any
     step: int
-    interrupted: bool
+    interrupted: bool = False
+    out_of_patience: bool = False
 
 
 def train(
@@ -100,7 +103,14 @@ def train(
                 began += saved_at - now  # nor is saving
             if stop and not last:
                 return Outcome(carry, done, interrupted=True)
-    return Outcome(carry, task.steps, interrupted=False)
+            if validates and not last and _is_out_of_patience(task, rows):
+                return Outcome(carry, done, out_of_patience=True)
+    return Outcome(carry, task.steps)
+
+
+def _is_out_of_patience(task, rows):
+    losses = [row["validation_nats"] for row in rows if row["validation_nats"] is not None]
+    return 0 < task.patience < len(losses) and min(losses[-task.patience :]) >= min(losses[: -task.patience])
 
 
 def _no_number(what, step, checkpoints):

@@ -25,6 +25,7 @@ from jbptt.networks.layers import Bidirectional, Layer, check_layers, stack, sta
 from jbptt.networks.memory import with_memory
 from jbptt.recurrence.inputs import Inputs, Spec
 from jbptt.recurrence.plain import plain_residuals
+from jbptt.recurrence.regularisation import dropout_mask
 from jbptt.unrolling import check_cell, like_batch
 
 Params = dict[str, Any]
@@ -99,22 +100,36 @@ def seq2seq(
     *,
     source_lengths: Any = None,
     target_lengths: Any = None,
+    dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+    key: jax.Array | None = None,
     vjp: Vjp = "manual",
 ) -> jax.Array:
     """Teacher forcing: the logits of what follows each token of the target, given the tokens up to it.
 
     - `source` [S, B], `target` [T, B]: integer tokens, the target's first the one that begins every sequence.
     - `source_lengths`, `target_lengths` [B]: at least 1 and 0; what is past them touches nothing.
+    - `dropout`: of embeddings, between layers, and before the output layer (Zaremba 2014); `recurrent_dropout` as in
+      `unroll`, of every layer.
+    - `key`: what they are drawn with, for training; without one, for evaluation, there is none.
 
     Returns logits [T, B, V], 0 + bias past a target's end. Raises ValueError for tokens out of range (NaN
     where they are traced), lengths or batches that do not fit, TypeError for tokens that are no integers.
     """
-    decoder, states = _started(model, params, source, source_lengths, vjp)
-    xs = _embedded("target", params["target"], target)
+    checks.rate("dropout", dropout)
+    checks.key("key", key)
+    keys = [None] * 5 if key is None else jax.random.split(key, 5)
+    rates: dict[str, Any] = {"dropout": dropout, "recurrent_dropout": recurrent_dropout}
+    decoder, states = _started(model, params, source, source_lengths, vjp, keys[:2], rates)
+    xs = _dropped(keys[2], dropout, _embedded("target", params["target"], target))
     if target.shape[1:] != source.shape[1:]:
         raise ValueError(f"target must have source's batch, {list(source.shape[1:])}, got {list(target.shape[1:])}")
-    _, hs = stack(model.decoder, decoder, xs, states, lengths=target_lengths, vjp=vjp)
-    return dense(params["output"], hs, vjp=vjp)
+    _, hs = stack(model.decoder, decoder, xs, states, lengths=target_lengths, vjp=vjp, key=keys[3], **rates)
+    return dense(params["output"], _dropped(keys[4], dropout, hs), vjp=vjp)
+
+
+def _dropped(key, rate, array):
+    return array if key is None or not rate else array * dropout_mask(key, rate, array)
 
 
 def alignments(
@@ -161,11 +176,12 @@ def _next_of(cells):
     return next
 
 
-def _started(model, params, source, source_lengths, vjp):
+def _started(model, params, source, source_lengths, vjp, keys=(None, None), rates=None):
     """(the decoder's parameters, with its memory; its states)"""
-    xs = _embedded("source", params["source"], source)
-    directions: dict[str, Any] = {"reverse": True} if model.reverse else {}
-    ends, hs = stack(model.encoder, params["encoder"], xs, lengths=source_lengths, vjp=vjp, **directions)
+    rates = rates or {}
+    xs = _dropped(keys[0], rates.get("dropout"), _embedded("source", params["source"], source))
+    options: dict[str, Any] = rates | ({"reverse": True} if model.reverse else {})
+    ends, hs = stack(model.encoder, params["encoder"], xs, lengths=source_lengths, vjp=vjp, key=keys[1], **options)
     decoder = list(params["decoder"])
     states = [
         end if bridge is None else _bridged(cell, of_cell, bridge, end, vjp)

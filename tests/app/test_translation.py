@@ -110,6 +110,7 @@ def test_bad_translations(fails, learned, arguments, says):
         ("--attention", "none", "--encoder", "reversed"),
         ("--attention", "luong_dot", "--encoder", "forward", "--dtype", "bfloat16"),
         ("--attention", "luong_concat", "--encoder", "reversed", "--layers", "2", "--cell", "lstm_projected"),
+        ("--min-count", "2", "--baseline"),
     ],
 )
 def test_options_train_and_translate(jbptt, words, options):
@@ -118,7 +119,7 @@ def test_options_train_and_translate(jbptt, words, options):
 
 
 def test_resumed_run_equals_uninterrupted_bit_by_bit(jbptt, words, here, monkeypatch, interrupt_after):
-    options = ["train", "pairs", *SMALL, "--pairs", words]
+    options = ["train", "pairs", *SMALL, "--pairs", words, "--dropout", "0.3", "--recurrent-dropout", "0.2"]
     assert jbptt(*options, "--out", "whole")[0] == 0
     interrupt_after(run, "_train_step", 3)
     status, out, _ = jbptt(*options, "--out", "part")

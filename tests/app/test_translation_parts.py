@@ -22,6 +22,25 @@ def test_pairs_as_arrays():
     assert encoding.source.unknown("abd€") == ["d", "€"]
 
 
+@pytest.mark.parametrize("words", [False, True])
+def test_rare_tokens_become_one(words):
+    texts, unknown = ["a a b", "a c a"], "<unk>" if words else "�"
+    vocabulary = Vocabulary.of(texts, words=words, min_count=2)
+    assert vocabulary.tokens == (tuple(sorted({"a", unknown})) if words else (" ", "a", "�"))
+    assert vocabulary.unknown("a b never") == []
+    encoding = Encoding(vocabulary, vocabulary, 9, 9)
+    batch = encoding.batch([Pair("a b", "c a")])
+    assert vocabulary.text(batch.source[:, 0]) == ("a <unk>" if words else "a �")
+    assert vocabulary.text(batch.following[:, 0]) == ("<unk> a" if words else "� a")
+
+
+def test_what_is_rare_is_counted_in_what_is_learned(tmp_path):
+    (tmp_path / "pairs.tsv").write_text("\n".join(f"word{n} same\tsame" for n in range(40)))
+    data = tsv.pairs_data(tmp_path / "pairs.tsv", Settings(tokens="words", min_count=2, batch=4))
+    assert data.encoding.source.tokens == ("<unk>", "same")
+    data.encoding.batch([*data.validation, *data.tests["held-out sources"]])
+
+
 @pytest.mark.parametrize(
     ("text", "day", "another"),
     [

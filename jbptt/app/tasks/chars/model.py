@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jbptt.app import regularising
 from jbptt.app.optimising import optimizer_of
 from jbptt.app.running_mean import RunningMean
 from jbptt.app.tasks.chars.settings import Settings
@@ -25,6 +26,7 @@ from jbptt.feedforward.losses import softmax_cross_entropy
 from jbptt.feedforward.perceptron import mlp_init
 from jbptt.networks.drawing import drawn_of_likeliest
 from jbptt.networks.layers import stack, stack_init
+from jbptt.recurrence.regularisation import dropout_mask
 
 Tokens = Any
 """An array of integers: NumPy's where it is made, JAX's where it is traced."""
@@ -46,11 +48,13 @@ class Carry(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """One step's `inputs` and `targets` [T, B], the targets one character on; `first`, whether an epoch begins."""
+    """One step's `inputs` and `targets` [T, B], the targets one character on; `first`, whether an epoch begins; and
+    the step's number."""
 
     inputs: Tokens
     targets: Tokens
     first: bool
+    number: int = 0
 
 
 class Drawing(NamedTuple):
@@ -83,19 +87,32 @@ def initial_states(settings: Settings, params: dict, batch: int) -> tuple:
     return tuple(cell_of(settings).initial_state(layer, (batch,)) for layer in params["layers"])
 
 
-def logits(settings: Settings, params: dict, states: tuple, characters: jax.Array) -> tuple[tuple, jax.Array]:
-    """(states after, logits [T, B, K]) of characters [T, B]."""
+def logits(
+    settings: Settings, params: dict, states: tuple, characters: jax.Array, key: jax.Array | None = None
+) -> tuple[tuple, jax.Array]:
+    """(states after, logits [T, B, K]) of characters [T, B]; in training with a key, where anything is drawn.
+
+    Dropout is between layers, the output layer among them (Zaremba 2014).
+    """
     output = params["output"]
     xs = jax.nn.one_hot(characters, output["w"].shape[1], dtype=output["w"].dtype)
-    states, hs = stack([cell_of(settings)] * settings.layers, params["layers"], xs, states, vjp=settings.vjp)
+    layers, options = [cell_of(settings)] * settings.layers, regularising.rates(settings)
+    states, hs = stack(layers, params["layers"], xs, states, vjp=settings.vjp, key=key, **options)
+    if key is not None and settings.dropout:
+        hs = hs * dropout_mask(jax.random.fold_in(key, settings.layers), settings.dropout, hs)
     return states, dense(output, hs, vjp=settings.vjp)
 
 
 def loss(
-    settings: Settings, params: dict, states: tuple, inputs: jax.Array, targets: jax.Array
+    settings: Settings,
+    params: dict,
+    states: tuple,
+    inputs: jax.Array,
+    targets: jax.Array,
+    key: jax.Array | None = None,
 ) -> tuple[jax.Array, tuple]:
     """(cross entropy in nats a character, states after)."""
-    states, z = logits(settings, params, states, inputs)
+    states, z = logits(settings, params, states, inputs, key)
     z = z.astype(jnp.promote_types(z.dtype, jnp.float32))  # a mean of losses is not for bfloat16
     return softmax_cross_entropy(z, targets, vjp=settings.vjp), states
 
@@ -104,7 +121,8 @@ def train_step(settings: Settings, carry: Carry, chunk: Chunk) -> Carry:
     """One step of stateful truncated backpropagation through time. Pure; `settings` is static under jit."""
     starts = initial_states(settings, carry.params, chunk.inputs.shape[1])
     states = jax.tree.map(lambda start, state: jnp.where(chunk.first, start, state), starts, carry.states)
-    gradient = jax.value_and_grad(lambda params: loss(settings, params, states, *chunk[:2]), has_aux=True)
+    key = regularising.key_of_step(settings, chunk.number)
+    gradient = jax.value_and_grad(lambda params: loss(settings, params, states, *chunk[:2], key), has_aux=True)
     (value, states), dparams = gradient(carry.params)
     updates, optimizer = optimizer_of(settings).update(dparams, carry.optimizer, carry.params)
     params = cast(dict, optax.apply_updates(carry.params, updates))
@@ -115,7 +133,7 @@ def chunk_of(step: int, stream: np.ndarray, length: int) -> Chunk:
     """The chunk of step 0, 1, ... of endless epochs over the streams [N, B]."""
     chunks = chunks_in(stream, length)
     start = step % chunks * length
-    return Chunk(stream[start : start + length], stream[start + 1 : start + length + 1], step % chunks == 0)
+    return Chunk(stream[start : start + length], stream[start + 1 : start + length + 1], step % chunks == 0, step)
 
 
 def chunks_in(stream: Tokens, length: int) -> int:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jbptt.app import runs, training
+from jbptt.app import regularising, runs, training
 from jbptt.app.errors import UserError
 from jbptt.app.files import composed, read_config, write_atomically
 from jbptt.app.optimising import learning_rate
@@ -22,8 +22,8 @@ from jbptt.app.tasks.chars import model
 from jbptt.app.tasks.chars.corpus import Corpus, bigram_entropy, make_corpus, read_texts, standard_library, streams
 from jbptt.app.tasks.chars.settings import Settings
 
-REPORTS, VALIDATIONS = 75, 5
-"""How often a run reports its training loss, and validates and checkpoints."""
+REPORTS = 75
+"""How often a run reports its training loss."""
 
 EVALUATED = 2**17
 """The characters, from the beginning of a split, that validation and test losses are measured on."""
@@ -102,6 +102,7 @@ def _settings(config, run) -> Settings:
 
 
 def _init(settings: Settings, vocabulary_size: int) -> model.Carry:
+    regularising.check(settings, [model.cell_of(settings)])
     with blaming(settings, "cell", "hidden"):
         return model.init(settings, vocabulary_size)
 
@@ -117,7 +118,8 @@ def _task(settings: Settings, corpus: Corpus) -> training.Task:
         items="characters",
         items_per_step=settings.batch * settings.length,
         report_every=max(1, settings.steps // REPORTS),
-        validate_every=max(1, settings.steps // VALIDATIONS),
+        validate_every=max(1, settings.steps // settings.validations),
+        patience=settings.patience,
     )
 
 

@@ -22,3 +22,8 @@ class Settings(NamedTuple):
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     vjp: Literal["manual", "auto"] = "manual"
     nfc: bool = False
+    dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    zoneout: float = 0.0
+    validations: int = 5
+    patience: int = 0

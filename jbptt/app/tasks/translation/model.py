@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jbptt.app import regularising
 from jbptt.app.optimising import optimizer_of
 from jbptt.app.running_mean import RunningMean
 from jbptt.app.tasks.translation.pairs import END, START, Batch, Encoding
@@ -89,8 +90,11 @@ def init(settings: Settings, encoding: Encoding) -> Carry:
     return Carry(learners, RunningMean.empty())
 
 
-def nats(settings: Settings, attention: str, params: dict, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    """(teacher forcing's cross entropy, summed over the tokens of the targets; their number)"""
+def nats(
+    settings: Settings, attention: str, params: dict, batch: Batch, key: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """(teacher forcing's cross entropy, summed over the tokens of the targets; their number); in training with a key,
+    where anything is drawn."""
     logits = seq2seq(
         model_of(settings, attention),
         params,
@@ -98,7 +102,9 @@ def nats(settings: Settings, attention: str, params: dict, batch: Batch) -> tupl
         batch.target,
         source_lengths=batch.source_lengths,
         target_lengths=batch.target_lengths,
+        key=key,
         vjp=settings.vjp,
+        **regularising.rates(settings),
     )
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))  # a sum of losses is not for bfloat16
     weights = steps_within(batch.target_lengths, batch.target.shape[0]).astype(logits.dtype)
@@ -106,17 +112,17 @@ def nats(settings: Settings, attention: str, params: dict, batch: Batch) -> tupl
     return total, jnp.sum(weights)
 
 
-def loss(settings: Settings, attention: str, params: dict, batch: Batch) -> jax.Array:
-    """Nats a token of the targets."""
-    total, tokens = nats(settings, attention, params, batch)
+def loss(settings: Settings, attention: str, key: jax.Array | None, params: dict, batch: Batch) -> jax.Array:
+    """Nats a token of the targets, in training."""
+    total, tokens = nats(settings, attention, params, batch, key)
     return total / tokens
 
 
-def train_step(settings: Settings, carry: Carry, batch: Batch) -> Carry:
-    """One step of every learner. Pure; `settings` is static under jit."""
-    values, learners = {}, {}
+def train_step(settings: Settings, carry: Carry, batch: Batch, number: jax.Array) -> Carry:
+    """Step `number`, 0, 1, ..., of every learner. Pure; `settings` is static under jit."""
+    values, learners, key = {}, {}, regularising.key_of_step(settings, number)
     for attention, (params, optimizer) in carry.learners.items():
-        values[attention], dparams = jax.value_and_grad(partial(loss, settings, attention))(params, batch)
+        values[attention], dparams = jax.value_and_grad(partial(loss, settings, attention, key))(params, batch)
         updates, optimizer = optimizer_of(settings).update(dparams, optimizer, params)
         learners[attention] = Learner(cast(dict, optax.apply_updates(params, updates)), optimizer)
     return Carry(learners, carry.losses.add(values[settings.attention]))

@@ -5,6 +5,7 @@ S tokens of the longest source, T of the longest target with its end, B batch.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,9 @@ START, END = 0, 1
 
 SPECIAL = 2
 """How many those are."""
+
+UNKNOWN = {True: "<unk>", False: "\N{REPLACEMENT CHARACTER}"}
+"""The word, and the character, that stands for every one that is not in a vocabulary that has it."""
 
 
 class Pair(NamedTuple):
@@ -31,9 +35,11 @@ class Vocabulary(NamedTuple):
     words: bool
 
     @classmethod
-    def of(cls, texts: Iterable[str], *, words: bool) -> "Vocabulary":
-        """Every token of these texts."""
-        return cls(tuple(sorted({token for text in texts for token in split(text, words=words)})), words)
+    def of(cls, texts: Iterable[str], *, words: bool, min_count: int = 1) -> "Vocabulary":
+        """The tokens that are in these texts so often; where others are left out for it, the unknown one too."""
+        counts = Counter(token for text in texts for token in split(text, words=words))
+        tokens = {token for token, count in counts.items() if count >= min_count}
+        return cls(tuple(sorted(tokens | ({UNKNOWN[words]} if min_count > 1 else set()))), words)
 
     @property
     def size(self) -> int:
@@ -41,7 +47,9 @@ class Vocabulary(NamedTuple):
         return len(self.tokens) + SPECIAL
 
     def unknown(self, text: str) -> list[str]:
-        """The tokens of a text that are not in the vocabulary."""
+        """The tokens of a text that are not in the vocabulary, where that has none for the unknown."""
+        if UNKNOWN[self.words] in self.tokens:
+            return []
         return sorted(set(split(text, words=self.words)) - set(self.tokens))
 
     def text(self, indices: Sequence[int]) -> str:
@@ -131,10 +139,11 @@ def _halved(size, needed):
 def _padded(texts, vocabulary, size, *, ended=False):
     """Indices, time first, and lengths."""
     index = {token: number for number, token in enumerate(vocabulary.tokens, start=SPECIAL)}
+    unknown = index.get(UNKNOWN[vocabulary.words], END)  # END for none: then nothing is unknown, or `unknown` told
     padded = np.full((len(texts), size), END, np.int32)
     lengths = np.zeros(len(texts), np.int32)
     for row, text in enumerate(texts):
-        indices = [index[token] for token in split(text, words=vocabulary.words)]
+        indices = [index.get(token, unknown) for token in split(text, words=vocabulary.words)]
         padded[row, : len(indices)] = indices
         lengths[row] = len(indices) + ended
     return np.ascontiguousarray(padded.T), lengths

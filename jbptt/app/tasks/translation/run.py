@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jbptt.app import runs, training
+from jbptt.app import regularising, runs, training
 from jbptt.app.errors import UserError
 from jbptt.app.files import composed, read_config, write_atomically
 from jbptt.app.optimising import learning_rate
@@ -18,9 +18,10 @@ from jbptt.app.tasks.translation import model, results
 from jbptt.app.tasks.translation.pairs import Data, Encoding, Pair, Vocabulary, split
 from jbptt.app.tasks.translation.settings import PAIRS, Settings
 from jbptt.app.tasks.translation.tsv import pairs_data
+from jbptt.cells.table import CELLS
 
-REPORTS, VALIDATIONS = 50, 5
-"""How often a run reports its training loss, and validates and checkpoints."""
+REPORTS = 50
+"""How often a run reports its training loss."""
 
 EVALUATED = 250
 """Held-out pairs at once."""
@@ -139,6 +140,7 @@ def _prepared(reporter, settings, data, before, differs, config):
 
 
 def _init(settings, encoding):
+    regularising.check(settings, [CELLS[settings.cell]])
     with blaming(settings, "attention", "encoder", "cell", "hidden"):
         return model.init(settings, encoding)
 
@@ -190,7 +192,7 @@ def _task(settings: Settings, data: Data) -> training.Task:
 
     def step(carry, number):
         pairs = data.of_step(number)
-        return _train_step(settings, carry, data.encoding.fitted_to(pairs).batch(pairs))
+        return _train_step(settings, carry, data.encoding.fitted_to(pairs).batch(pairs), number)
 
     return training.Task(
         steps=settings.steps,
@@ -200,7 +202,8 @@ def _task(settings: Settings, data: Data) -> training.Task:
         items="pairs",
         items_per_step=settings.batch,
         report_every=max(1, settings.steps // REPORTS),
-        validate_every=max(1, settings.steps // VALIDATIONS),
+        validate_every=max(1, settings.steps // settings.validations),
+        patience=settings.patience,
     )
 
 

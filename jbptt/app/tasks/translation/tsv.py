@@ -60,7 +60,8 @@ def pairs_data(path: Path, settings: Settings) -> Data:
     validation, test, learned = ([pair for pair in pairs if of.get(pair.source, 2) == n] for n in range(3))
 
     texts = list(zip(*pairs, strict=True))  # the sources, the targets
-    source, target = (Vocabulary.of(each, words=words) for each in texts)
+    counted = texts if settings.min_count == 1 else zip(*learned, strict=True)  # rare is what is rarely learned from
+    source, target = (Vocabulary.of(each, words=words, min_count=settings.min_count) for each in counted)
     source_size, target_size = (max(len(split(text, words=words)) for text in each) for each in texts)
     encoding = Encoding(source, target, source_size, target_size + 1)
     of_step = _batches(learned, settings, encoding)
