@@ -459,8 +459,8 @@ unprojected = Spec(
 
 
 def cost_of_zs(zs):
-    _, hs = differentiable(scan.SCAN)(unprojected, Inputs(Consts({"W": p["W"]}), zero, zs), vjp="manual")
-    return cost_at_every_time(f(hs @ p["V"]))
+    out = differentiable(scan.SCAN)(unprojected, Inputs(Consts({"W": p["W"]}), zero, zs), vjp="manual")
+    return cost_at_every_time(f(out.hs @ p["V"]))
 
 
 check("the library's δᵗ, every t", jax.jit(jax.grad(cost_of_zs))(xs[1:] @ p["U"]), n.delta[1:])

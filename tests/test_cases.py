@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = sorted((Path(__file__).parent / "cases").glob("*.py"))
-OF_A_USER = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+OF_THE_TESTS = {"XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR"}
+OF_A_USER = {name: value for name, value in os.environ.items() if name not in OF_THE_TESTS}
 
 
 @pytest.mark.full
