@@ -15,7 +15,8 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_block_runs_as_a_new_user_would_run_it(number, capsys):
+def test_block_runs_as_a_new_user_would_run_it(number, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         exec(compile(BLOCKS[number], "README.md", "exec"), {})
     if number == 0:
