@@ -14,7 +14,7 @@ import pytest
 from jbptt.app import program, training
 from jbptt.app.checkpoints import Checkpoints
 from jbptt.app.metrics import read_rows
-from jbptt.app.tasks.chars import model, run as chars_run
+from jbptt.app.tasks.chars import model
 from jbptt.app.tasks.chars.settings import Settings
 
 from .conftest import SMALL, TEXT
@@ -126,8 +126,8 @@ def test_checkpoints_are_saved_as_often_as_asked_for(jbptt, text, monkeypatch, e
         save(self, step, *of)
 
     monkeypatch.setattr(Checkpoints, "save", saving)
-    monkeypatch.setattr(chars_run, "VALIDATIONS", 2)
-    assert jbptt(*options(text)[:-1], 16, "--out", "often", "--checkpoint-every", every)[0] == 0
+    often = ["--validations", "2", "--checkpoint-every", every]
+    assert jbptt(*options(text)[:-1], 16, "--out", "often", *often)[0] == 0
     assert saved == steps
 
 
