@@ -12,7 +12,9 @@ import numpy as np
 from jbptt._jax import types
 
 DTYPES = tuple(map(jnp.dtype, (jnp.float32, jnp.float64, jnp.bfloat16)))
-"""The dtypes of everything that is differentiated. (float16's sums over T·B overflow.)"""
+"""The dtypes of everything that is differentiated."""
+
+NOT_FLOAT16 = "its sums over T·B overflow, and small gradients are 0 in it; use bfloat16"
 
 FLOATS_FROM_INDICES = "cast it, or, of indices, make rows with jax.nn.one_hot"
 
@@ -40,7 +42,7 @@ def floating(name: str, value: Any, remedy: str) -> jax.Array:
     """
     value = array(name, value)
     if value.dtype == jnp.float16:
-        remedy = "its sums over T·B overflow, and small gradients are 0 in it; cast to bfloat16"
+        remedy = NOT_FLOAT16
     if value.dtype not in DTYPES:
         raise TypeError(f"{name} must be floating point (float32, float64 or bfloat16), got {value.dtype}: {remedy}")
     return value
@@ -60,7 +62,8 @@ def floating_dtype(name: str, dtype: Any) -> None:
     except TypeError:
         known = False
     if not known:
-        raise TypeError(f"{name} must be floating point (float32, float64 or bfloat16), got {dtype!r}")
+        why = f": {NOT_FLOAT16}" if dtype is not None and dtype in (jnp.float16, "float16") else ""
+        raise TypeError(f"{name} must be floating point (float32, float64 or bfloat16), got {dtype!r}{why}")
 
 
 def same_dtype(name: str, array: Any, other_name: str, other: Any) -> None:

@@ -71,8 +71,8 @@ def unroll(
       sequence, the others being divided by 1 − recurrent_dropout (Gal and Ghahramani 2016).
     - `zoneout`: the part of the state that stays what it was, drawn anew at every step (Krueger 2017); or a state of
       such numbers, e.g. `LSTMState(h=0.05, c=0.5)`.
-    - `noise`: the standard deviation of Gaussian noise that is added to every z, the sum that enters the cell's
-      activations (Song 2016): a number, which may be traced.
+    - `noise`: the standard deviation of Gaussian noise that is added at every step to z, the
+      input's product of the cell (Song 2016), of a cell of layers that of the lowest: a number, which may be traced.
     - `key`: what the three are drawn with, for training. Without a key, for evaluation, there is no dropout and no
       noise, and zoneout takes its mean.
     - `compute_dtype`: mixed precision, e.g. bfloat16: xs and states are cast to it, steps computed and put out in it,
@@ -159,6 +159,7 @@ def _unrolled(
         raise ValueError(f"xs must have shape [T, B, I] (or [T, I] without a batch), got {list(xs.shape)}")
     if compute_dtype is not None:
         checks.floating_dtype("compute_dtype", compute_dtype)
+        params, state, reset_state = _floating_arrays(params=params, state=state, reset_state=reset_state)
         xs, state, reset_state = in_dtype((xs, state, reset_state), compute_dtype)
     consts = _consts(cell, params, xs, compute_dtype)
     T, *batch, _ = xs.shape
@@ -231,6 +232,21 @@ def _consts(cell, params, xs, compute_dtype):
         checks.shape("the memory's mask", consts.memory.mask, "[B, S]", shape)
     params = jax.tree.map(jnp.asarray, dict(consts.params))  # NumPy's, and other libraries' tensors, are taken
     return consts._replace(params=params, memory=like_batch(consts.memory, xs))
+
+
+def _floating_arrays(**trees):
+    """Their leaves, as JAX's arrays, of a dtype that may be cast. Raises TypeError for float16 and what is no array."""
+
+    def checked(name):
+        def check(path, leaf):
+            array = checks.array(name + jax.tree_util.keystr(path), leaf)
+            if not jnp.issubdtype(array.dtype, jnp.floating):
+                return array
+            return checks.floating(name + jax.tree_util.keystr(path), array, "")
+
+        return check
+
+    return [jax.tree_util.tree_map_with_path(checked(name), tree) for name, tree in trees.items()]
 
 
 def _zero_elsewhere(valid, tree):

@@ -1,5 +1,7 @@
 """The leaky cell of neuroscience, its wiring, and noise at every step."""
 
+import copy
+import pickle
 from functools import partial
 
 import jax
@@ -10,6 +12,7 @@ from helpers import assert_caught, assert_close, assert_gradients_match, full
 from numpy_loops import leaky_rnn
 
 import jbptt
+from jbptt.cells.table import CELLS
 from jbptt.comparison.rows import Draws, Sizes
 from jbptt.feedforward.layer import weight_gradient
 
@@ -59,7 +62,7 @@ def test_finite_differences_of_W(wiring):
     moves = jnp.eye(36, dtype=jnp.float64).reshape(36, 6, 6) * 1e-5
     slopes = jax.vmap(lambda move: (cost(params["W"] + move) - cost(params["W"] - move)) / 2e-5)(moves)
     np.testing.assert_allclose(dW, slopes.reshape(6, 6), atol=1e-8)
-    if "mask" in wiring or wiring == "both":
+    if "mask" in WIRINGS[wiring]:
         assert not np.any(np.asarray(dW)[~MASK])
 
 
@@ -132,6 +135,30 @@ def test_noise_is_another_input():
     xi = 0.4 * jax.random.normal(jax.random.fold_in(KEY, 2), (SIZES.T, SIZES.B, SIZES.H), jnp.float64)
     wider = params | {"U": jnp.concatenate([params["U"], jnp.eye(SIZES.H, dtype=jnp.float64)])}
     jax.tree.map(assert_close, noisy, jbptt.unroll(jbptt.rnn, wider, jnp.concatenate([xs, xi], -1), state))
+
+
+@pytest.mark.parametrize("options", [{}, {"checkpoint": 2}, {"lengths": np.array([5, 0, 2])}], ids=str)
+@pytest.mark.parametrize("name", full(CELLS, but=("lstm", "gru", "lstm_depth_gated", "lstm_layer_norm")))
+def test_gradient_of_the_deviation(name, options):
+    args = Draws(3, jnp.float64).of_cell(CELLS[name], SIZES._replace(H=8))
+
+    def run(deviation, vjp="manual"):
+        return jbptt.unroll(CELLS[name], *args, noise=deviation, key=KEY, vjp=vjp, **options)
+
+    assert_gradients_match(run, partial(run, vjp="auto"), (jnp.asarray(0.4, jnp.float64),))
+
+
+def test_wirings_are_what_they_were_when_the_cell_was_made():
+    mask = np.ones((4, 4))
+    cell, other = jbptt.leaky_rnn_cell(mask=mask), jbptt.leaky_rnn_cell(mask=jnp.ones((5, 5)))
+    mask[0] = 0
+    assert pickle.loads(pickle.dumps(cell)) == cell != jbptt.leaky_rnn_cell(mask=mask)
+    assert copy.deepcopy(other) == other
+
+
+def test_what_is_not_there_starts_at_0():
+    W = jbptt.leaky_rnn_cell(mask=[[0, 1], [0, 1]]).init(KEY, 2, 2)["W"]
+    assert not np.any(W[:, 0]) and np.all(np.isfinite(W))
 
 
 def test_no_noise_without_a_key_or_at_0_and_a_traced_deviation():

@@ -116,9 +116,11 @@ def test_no_kernel_computes_in_bfloat16():
 
 def test_float16_is_refused_with_the_reason():
     args = drawn(jbptt.lstm)
-    with pytest.raises(TypeError, match="compute_dtype must be floating point"):
+    with pytest.raises(TypeError, match=r"compute_dtype must be floating point .* sums over T·B overflow"):
         jbptt.unroll(jbptt.lstm, *args, compute_dtype=jnp.float16)
     with pytest.raises(TypeError, match=r"xs must be floating point .* sums over T·B overflow"):
         jbptt.unroll(jbptt.lstm, args[0], args[1].astype(jnp.float16))
+    with pytest.raises(TypeError, match=r"params\['U'\] must be floating point .* sums over T·B overflow"):
+        jbptt.unroll(jbptt.lstm, in_dtype(args[0], jnp.float16), args[1], **BF16)
     with pytest.raises(TypeError, match=r"xs is float64 but params\['U'\] is float32"):
         jbptt.unroll(jbptt.lstm, args[0], args[1].astype(jnp.float64))

@@ -103,7 +103,7 @@ DROPOUT = {
 }
 
 STOPPING = {
-    "validations": "Validations of a run, each with a checkpoint.",
+    "validations": "About how many validations a run has, each with a checkpoint.",
     "patience": "End training after so many validations, none better than those before; 0: never.",
 }
 

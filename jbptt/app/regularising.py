@@ -8,6 +8,9 @@ import jax
 from jbptt.app.errors import UserError
 from jbptt.cells.rule import Cell
 
+NOT_OF_PARAMETERS = 2**31
+"""Parameters start from `split(key, n)`, which are `fold_in(key, 0)` to n − 1."""
+
 RATES = ("dropout", "recurrent_dropout", "zoneout")
 
 
@@ -26,4 +29,4 @@ def key_of_step(settings: Any, number: Any) -> jax.Array | None:
     """What step 0, 1, ... draws with, by another key than parameters start from; None where nothing is drawn."""
     if not any(rates(settings).values()):
         return None
-    return jax.random.fold_in(jax.random.fold_in(jax.random.key(settings.seed), 1), number)
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(settings.seed), NOT_OF_PARAMETERS), number)

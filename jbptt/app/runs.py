@@ -36,14 +36,15 @@ class Prepared(NamedTuple):
     - `carry`: where training starts.
     - `training`: the loop's steps.
     - `introduce(run, carry, start)`: tells of the run.
-    - `conclude(run, carry)`: tells of its results, and writes them.
+    - `conclude(run, carry, which)`: tells of its results, and writes them; `which` are the options that name their
+      checkpoint.
     """
 
     config: dict[str, Any]
     carry: Any
     training: training.Task
     introduce: Callable[[Path, Any, int], None]
-    conclude: Callable[[Path, Any], None]
+    conclude: Callable[[Path, Any, list[str]], None]
 
 
 def train(
@@ -101,7 +102,7 @@ def train(
             run=str(run),
         )
         return False
-    prepared.conclude(run, outcome.carry)
+    prepared.conclude(run, outcome.carry, ["--best"] if outcome.out_of_patience else [])
     return True
 
 

@@ -103,7 +103,7 @@ def train(
                 began += saved_at - now  # nor is saving
             if stop and not last:
                 return Outcome(carry, done, interrupted=True)
-            if validates and not last and _is_out_of_patience(task, rows):
+            if validates and _is_out_of_patience(task, rows):
                 return Outcome(carry, done, out_of_patience=True)
     return Outcome(carry, task.steps)
 

@@ -60,7 +60,7 @@ def checkpointed(inner: Backend, k: int) -> Backend:
             d = inner.backward(spec, kept, Outputs(dstate, *dput_out))
             if d.consts is not NO_COTANGENT:
                 dconsts = jax.tree.map(_plus, dconsts, d.consts, is_leaf=_is_none)
-            return (dconsts, d.state, None if dreset is None else add(dreset, d.reset_state)), d.xs
+            return (dconsts, d.state, None if dreset is None else add(dreset, d.reset_state)), (d.xs, d.masks)
 
         end = (
             _widened(zeros(inputs.consts._replace(h_mask=None))),
@@ -69,9 +69,10 @@ def checkpointed(inner: Backend, k: int) -> Backend:
         )
         dput_out = cotangents.hs, cotangents.rest
         parts = _segments((inputs.xs, inputs.masks), k), starts, _segments(dput_out, k)
-        (dconsts, dstate, dreset), dxs = lax.scan(segment_back, end, parts, reverse=not spec.reverse)
+        (dconsts, dstate, dreset), of_steps = lax.scan(segment_back, end, parts, reverse=not spec.reverse)
         dconsts = jax.tree.map(lambda d, leaf: d.astype(leaf.dtype), dconsts, inputs.consts._replace(h_mask=None))
-        return Inputs(dconsts, dstate, _whole(dxs), NO_COTANGENT, dreset)
+        dxs, dmasks = _whole(of_steps)
+        return Inputs(dconsts, dstate, dxs, dmasks, dreset)
 
     def forward(spec, inputs):
         return forward_residuals(spec, inputs)[0]

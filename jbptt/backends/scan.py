@@ -15,7 +15,7 @@ from jbptt.backends.late_stacking import scan_stacking_late
 from jbptt.backends.protocol import Backend, BackendStatus
 from jbptt.cells.rule import NO_COTANGENT, Consts, StepResiduals
 from jbptt.recurrence.inputs import Inputs, Outputs, Spec
-from jbptt.recurrence.masks import zeros
+from jbptt.recurrence.masks import Masks, zeros
 from jbptt.recurrence.plain import plain, plain_residuals
 from jbptt.recurrence.precision import as_computed
 from jbptt.recurrence.step import StepCotangents, before_each_step, step_vjp
@@ -41,7 +41,8 @@ def backward(spec: Spec, residuals: Residuals, cotangents: Outputs) -> Inputs:
     start, deltas = scan_stacking_late(step_back, end, at_all_t, after=outputs.hs, reverse=not spec.reverse)
     of_steps = rule.weight_vjp(consts, every_step, deltas)  # ∂C/∂W = Σ_t δᵗ (aᵗ⁻¹)ᵀ
     of_inputs, dxs = (None, None) if inputs.xs is None else rule.project_vjp(consts, inputs.xs, deltas)
-    return Inputs(_together(consts, of_steps, of_inputs), start.state, dxs, NO_COTANGENT, start.reset_state)
+    dmasks = NO_COTANGENT if inputs.masks.noise is None else Masks(noise=jax.tree.leaves(deltas)[0])  # ∂C/∂z = δ
+    return Inputs(_together(consts, of_steps, of_inputs), start.state, dxs, dmasks, start.reset_state)
 
 
 def _every_step(spec, residuals):

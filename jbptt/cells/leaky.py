@@ -38,7 +38,6 @@ class Wiring(NamedTuple):
         return mask if self.signs is None else mask * np.array(self.signs, float)[:, None]
 
 
-@maker
 def leaky_rnn_cell(
     activation: Activation = relu, *, alpha: float = 0.2, mask: Any = None, signs: Any = None, bias: bool = True
 ) -> Cell:
@@ -72,7 +71,10 @@ def leaky_rnn_cell(
 def _checked(name, array, symbols, entries):
     if array is None:
         return None
-    array = np.asarray(array)
+    try:
+        array = np.asarray(array)
+    except ValueError as error:
+        raise ValueError(f"{name} must have shape {symbols}: {error}") from None
     if array.ndim != symbols.count("H") or not array.size:
         raise ValueError(f"{name} must have shape {symbols}, got {list(array.shape)}")
     if not np.isin(array, entries).all():
@@ -80,6 +82,7 @@ def _checked(name, array, symbols, entries):
     return array
 
 
+@maker  # whose arguments are numbers and tuples, which nobody changes
 @cache
 def _leaky_rnn_cell(activation, alpha, wiring, bias):
     keeps_output, product = activation.keeps == "output", _wired(wiring)
@@ -131,7 +134,8 @@ def _wired(wiring: Wiring) -> Product:
         if wiring.signs is not None:
             W = jnp.asarray(_balancing(factors), dtype) * W
         norms = jnp.sqrt(jnp.sum(used(W) ** 2, axis=0, keepdims=True))
-        return W / jnp.maximum(norms, jnp.finfo(dtype).tiny)  # every unit hears a sum as long as an orthogonal W gives
+        there = jnp.asarray(factors != 0, dtype)  # what is not there starts at 0, and stays
+        return there * W / jnp.where(norms == 0, 1, norms)  # each unit hears a column as long as an orthogonal W's
 
     return FULL._replace(
         shape=shape,

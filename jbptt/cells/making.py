@@ -44,10 +44,7 @@ def reduced(cell: Any) -> tuple[Callable, tuple[Any, ...]]:
 
 
 def _equal(one, other):
-    try:
-        return bool(one == other)
-    except ValueError:  # arrays among the options
-        return False
+    return one == other
 
 
 def _made(making: Making, replaced: dict[str, Any]) -> Any:

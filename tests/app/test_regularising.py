@@ -93,3 +93,6 @@ def test_keys_of_steps_are_none_where_nothing_is_drawn():
     assert regularising.key_of_step(PLAIN, 3) is None
     one, other = (jax.random.key_data(regularising.key_of_step(PLAIN._replace(dropout=0.1), n)) for n in (3, 4))
     assert np.any(one != other)
+    of_parameters = jax.random.key_data(jax.random.split(jax.random.key(PLAIN.seed), 8))
+    tag = jax.random.fold_in(jax.random.key(PLAIN.seed), regularising.NOT_OF_PARAMETERS)
+    assert not np.any(np.all(of_parameters == jax.random.key_data(tag), axis=-1))

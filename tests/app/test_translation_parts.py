@@ -34,6 +34,10 @@ def test_rare_tokens_become_one(words):
     assert vocabulary.text(batch.following[:, 0]) == ("<unk> a" if words else "� a")
 
 
+def test_a_token_of_that_name_stands_for_no_other():
+    assert Vocabulary.of(["a <unk>"], words=True).unknown("a b <unk>") == ["b"]
+
+
 def test_what_is_rare_is_counted_in_what_is_learned(tmp_path):
     (tmp_path / "pairs.tsv").write_text("\n".join(f"word{n} same\tsame" for n in range(40)))
     data = tsv.pairs_data(tmp_path / "pairs.tsv", Settings(tokens="words", min_count=2, batch=4))

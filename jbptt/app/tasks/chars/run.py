@@ -56,7 +56,7 @@ def train(texts: list[Path], given: dict[str, Any], folder: runs.Folder, reporte
             _init(settings, len(corpus.vocabulary)),
             _task(settings, corpus),
             lambda run, carry, start: _introduce(reporter, run, settings, corpus, bigram, carry.params, start),
-            lambda run, carry: _conclude(reporter, run, settings, corpus, bigram, carry.params),
+            lambda run, carry, which: _conclude(reporter, run, settings, corpus, bigram, carry.params, which),
         )
 
     return runs.train("chars", Settings(), given, prepare, _settings, folder, reporter)
@@ -147,13 +147,13 @@ def _introduce(reporter, run, settings, corpus, bigram, params, start):
     )
 
 
-def _conclude(reporter, run, settings, corpus, bigram, params):
+def _conclude(reporter, run, settings, corpus, bigram, params, which):
     validation, test = (_evaluator(settings, split)(params) for split in (corpus.validation, corpus.test))
     prime = "def " if set("def ") <= set(corpus.vocabulary) else corpus.vocabulary[int(corpus.train[0])]
     text = generate(settings, params, corpus.vocabulary, prime, model.Drawing(), length=400, seed=settings.seed)
     write_atomically(run / "sample.txt", prime + text)
     plot = plot_losses(run, "character", bigram)
-    more = shlex.join(["jbptt", "sample", str(run), "--prime", prime])
+    more = shlex.join(["jbptt", "sample", str(run), *which, "--prime", prime])
     bits = [nats / math.log(2) for nats in (validation, test, bigram)]
     reporter.say(
         "end",

@@ -18,7 +18,7 @@ SPECIAL = 2
 """How many those are."""
 
 UNKNOWN = {True: "<unk>", False: "\N{REPLACEMENT CHARACTER}"}
-"""The word, and the character, that stands for every one that is not in a vocabulary that has it."""
+"""The word, and the character, that stands for all that are not in a vocabulary, where that has it."""
 
 
 class Pair(NamedTuple):
@@ -29,17 +29,20 @@ class Pair(NamedTuple):
 
 
 class Vocabulary(NamedTuple):
-    """The tokens that a text is made of: characters, or what whitespace separates."""
+    """The tokens that a text is made of: characters, or what whitespace separates; and whether one of them, `UNKNOWN`,
+    stands for all others."""
 
     tokens: tuple[str, ...]
     words: bool
+    has_unknown: bool = False
 
     @classmethod
     def of(cls, texts: Iterable[str], *, words: bool, min_count: int = 1) -> "Vocabulary":
-        """The tokens that are in these texts so often; where others are left out for it, the unknown one too."""
+        """The tokens that are in these texts so often; where that is more than once, the unknown one too."""
         counts = Counter(token for text in texts for token in split(text, words=words))
         tokens = {token for token, count in counts.items() if count >= min_count}
-        return cls(tuple(sorted(tokens | ({UNKNOWN[words]} if min_count > 1 else set()))), words)
+        has_unknown = min_count > 1
+        return cls(tuple(sorted(tokens | ({UNKNOWN[words]} if has_unknown else set()))), words, has_unknown)
 
     @property
     def size(self) -> int:
@@ -48,7 +51,7 @@ class Vocabulary(NamedTuple):
 
     def unknown(self, text: str) -> list[str]:
         """The tokens of a text that are not in the vocabulary, where that has none for the unknown."""
-        if UNKNOWN[self.words] in self.tokens:
+        if self.has_unknown:
             return []
         return sorted(set(split(text, words=self.words)) - set(self.tokens))
 
@@ -122,7 +125,8 @@ class Data(NamedTuple):
 
     def digest(self) -> str:
         """Tells data from other data."""
-        held = [self.encoding, self.of_step(0), self.validation, self.tests, self.learned]
+        vocabularies = [vocabulary[:2] for vocabulary in self.encoding[:2]]
+        held = [[*vocabularies, *self.encoding[2:]], self.of_step(0), self.validation, self.tests, self.learned]
         return hashlib.sha256(json.dumps(held).encode()).hexdigest()
 
 

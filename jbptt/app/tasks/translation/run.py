@@ -135,7 +135,7 @@ def _prepared(reporter, settings, data, before, differs, config):
         _init(settings, data.encoding),
         _task(settings, data),
         lambda run, carry, start: _introduce(reporter, run, settings, data, carry, start),
-        lambda run, carry: _conclude(reporter, run, settings, data, carry),
+        lambda run, carry, which: _conclude(reporter, run, settings, data, carry, which),
     )
 
 
@@ -158,7 +158,8 @@ def _settings(config, run) -> Settings:
 
 def _encoding(config, settings):
     words = settings.tokens == "words"
-    source, target = (Vocabulary(tuple(config[name]), words) for name in ("source_tokens", "target_tokens"))
+    names, has_unknown = ("source_tokens", "target_tokens"), settings.min_count > 1
+    source, target = (Vocabulary(tuple(config[name]), words, has_unknown) for name in names)
     return Encoding(source, target, config["source_size"], config["target_size"])
 
 
@@ -239,7 +240,7 @@ def _introduce(reporter, run, settings, data, carry, start):
     )
 
 
-def _conclude(reporter, run, settings, data, carry):
+def _conclude(reporter, run, settings, data, carry, which):
     of_model = {
         attention: {
             name: _result(settings, attention, carry, data.encoding, pairs) for name, pairs in data.tests.items()
@@ -258,7 +259,7 @@ def _conclude(reporter, run, settings, data, carry):
         written = of_model[settings.attention][held_out].written
         shown = [Pair(pair.source, text) for pair, text in zip(data.tests[held_out], written, strict=True)][:SHOWN]
         files.append(_draw(run / "alignments.png", settings, params, data.encoding, shown))
-    more = shlex.join(["jbptt", "translate", str(run), "--", data.tests[held_out][0].source])
+    more = shlex.join(["jbptt", "translate", str(run), *which, "--", data.tests[held_out][0].source])
     reporter.say(
         "end",
         f"\n{text}\n\n{', '.join(map(str, files))}; more with: {more}",
