@@ -66,6 +66,15 @@ def test_finite_differences_of_W(wiring):
         assert not np.any(np.asarray(dW)[~MASK])
 
 
+def test_a_weight_of_0_moves():
+    cell = jbptt.leaky_rnn_cell(signs=SIGNS)
+    params, xs, state = drawn(cell)
+    run = partial(jbptt.unroll, cell)
+    params = params | {"W": jnp.zeros_like(params["W"])}
+    assert_gradients_match(run, partial(run, vjp="auto"), (params, xs, state))
+    assert np.any(jax.grad(lambda params: jnp.sum(run(params, xs, state)[1]))(params)["W"] != 0)
+
+
 def test_a_whole_step_is_the_simple_cell():
     params, xs, state = drawn(jbptt.rnn)
     one = jbptt.unroll(jbptt.leaky_rnn_cell(jbptt.tanh, alpha=1), params, xs, state)

@@ -33,6 +33,16 @@ class FiniteNumber(click.ParamType):
         return number
 
 
+class Share(click.FloatRange):
+    """A number within bounds, which NaN is not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is no number", param, ctx)
+        return number
+
+
 class Interval(click.ParamType):
     """So many steps, or minutes."""
 
@@ -80,7 +90,7 @@ def _setting(defaults, name, text):
         of = click.IntRange(0, 2**32 - 1)
     elif name in FROM_0:
         whole = isinstance(default, int)
-        of = click.IntRange(min=0) if whole else click.FloatRange(0, FROM_0[name], max_open=True)
+        of = click.IntRange(min=0) if whole else Share(0, FROM_0[name], max_open=True)
     else:
         of = POSITIVE if isinstance(default, int) else ABOVE_ZERO
     return click.option(option, type=of, help=f"{text}  [default: {default}]")
@@ -247,9 +257,7 @@ def train_pairs(pairs, out, resume, every, as_json, **settings) -> int:
 @click.option(
     "--top-k", type=click.IntRange(1, 2**31 - 1), help="Of the K likeliest characters alone.  [default: of all]"
 )
-@click.option(
-    "--top-p", type=click.FloatRange(0, 1, min_open=True), help="Of the fewest that have P of the probability."
-)
+@click.option("--top-p", type=Share(0, 1, min_open=True), help="Of the fewest that have P of the probability.")
 @click.option("--length", type=POSITIVE, default=400, show_default=True, help="Characters to write.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed.")
 @click.option("--best", is_flag=True, help=BEST)

@@ -3,7 +3,7 @@ constant, connections that are not there, and units that only excite or only inh
 
 zᵗ = U xᵗ + M(W) hᵗ⁻¹ + b     hᵗ = (1 − α) hᵗ⁻¹ + α f(zᵗ)     α = dt/τ     M(W) = mask ⊙ signs ⊙ |W|, or mask ⊙ W
 δᵗ = α ∂C/∂hᵗ ⊙ f′(zᵗ)        ∂C/∂hᵗ⁻¹ = (1 − α) ∂C/∂hᵗ + M(W)ᵀ δᵗ
-∂C/∂W = mask ⊙ signs ⊙ sign(W) ⊙ Σ_t δᵗ (hᵗ⁻¹)ᵀ                     (without signs: mask ⊙ Σ_t δᵗ (hᵗ⁻¹)ᵀ)
+∂C/∂W = mask ⊙ signs ⊙ ±1 ⊙ Σ_t δᵗ (hᵗ⁻¹)ᵀ    −1 where W < 0    (without signs: mask ⊙ Σ_t δᵗ (hᵗ⁻¹)ᵀ)
 """
 
 from functools import cache
@@ -44,15 +44,15 @@ def leaky_rnn_cell(
     """The leaky simple recurrent cell.
 
     - `activation`: f, a `jbptt.Activation`.
-    - `alpha`: dt/τ, the time step over the time constant, above 0; at 1 it is `rnn_cell`.
+    - `alpha`: dt/τ, the time step over the time constant, above 0 and at most 1, where it is `rnn_cell`.
     - `mask`: [H, H] of booleans, or of 0 and 1, as W: mask[m, n] is False where unit n does not hear unit m.
     - `signs`: [H] of 1 and −1, the sign of all that a unit says to others: W is then taken by its size alone.
     - `bias`: whether `init` makes a "b".
 
     Noise at every step is `unroll`'s option: σ √(2/α) there is Song's σ. Parameters: "U" [I, H], "W" [H, H], "b" [H].
-    State: h. With signs W starts such that what excites a unit and what inhibits it are equal in sum. Raises TypeError
-    for an activation without its f′, ValueError for a mask or signs of another shape or with other entries, and later
-    for parameters of another H.
+    State: h. With signs W starts such that what excites a unit and what inhibits it are equal in the mean. Raises
+    TypeError for an activation without its f′, ValueError for a mask or signs of another shape or with other entries,
+    and later for parameters of another H.
     """
     check_activation("activation", activation)
     checks.positive("alpha", alpha, 1)
@@ -122,12 +122,12 @@ def _wired(wiring: Wiring) -> Product:
         return FULL.shape(hidden_size, gates)
 
     def used(W):
-        return jnp.asarray(factors, W.dtype) * (W if wiring.signs is None else jnp.abs(W))
+        return jnp.asarray(factors, W.dtype) * (W if wiring.signs is None else jnp.where(W < 0, -W, W))
 
     def gradient(h_prev, delta, W):
         dused = FULL.gradient(h_prev, delta, W)
         dW = jnp.asarray(factors, dused.dtype) * dused
-        return dW if wiring.signs is None else dW * jnp.sign(W).astype(dW.dtype)
+        return dW if wiring.signs is None else jnp.where(W < 0, -dW, dW)  # at 0, too, a weight moves
 
     def init(key, hidden_size, gates, dtype):
         W = FULL.init(key, hidden_size, gates, dtype)

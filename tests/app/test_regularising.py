@@ -55,6 +55,11 @@ def test_a_cell_without_recurrent_dropout(fails, text):
     assert "--recurrent-dropout must be 0 for --cell lstm_depth_gated" in error
 
 
+@pytest.mark.parametrize("option", ["--dropout", "--recurrent-dropout", "--zoneout"])
+def test_a_rate_that_is_no_number(fails, text, option):
+    assert option in fails("train", "chars", "--text", text, *SMALL, option, "nan")
+
+
 @pytest.mark.parametrize(
     ("losses", "patience", "ends"),
     [

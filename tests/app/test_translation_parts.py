@@ -5,6 +5,7 @@ from datetime import date
 import numpy as np
 import pytest
 
+from jbptt.app.errors import UserError
 from jbptt.app.tasks.translation import dates, tsv
 from jbptt.app.tasks.translation.pairs import END, START, Encoding, Pair, Vocabulary
 from jbptt.app.tasks.translation.settings import Settings
@@ -32,6 +33,12 @@ def test_rare_tokens_become_one(words):
     batch = encoding.batch([Pair("a b", "c a")])
     assert vocabulary.text(batch.source[:, 0]) == ("a <unk>" if words else "a �")
     assert vocabulary.text(batch.following[:, 0]) == ("<unk> a" if words else "� a")
+
+
+def test_a_count_that_leaves_nothing(tmp_path):
+    (tmp_path / "pairs.tsv").write_text("\n".join(f"{n}\t{n}" for n in range(40)))
+    with pytest.raises(UserError, match="--min-count 999 leaves no token of the source"):
+        tsv.pairs_data(tmp_path / "pairs.tsv", Settings(min_count=999, batch=4))
 
 
 def test_a_token_of_that_name_stands_for_no_other():

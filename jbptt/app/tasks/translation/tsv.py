@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jbptt.app.errors import UserError
 from jbptt.app.files import composed, read_utf8
-from jbptt.app.tasks.translation.pairs import Data, Encoding, Pair, Vocabulary, split
+from jbptt.app.tasks.translation.pairs import UNKNOWN, Data, Encoding, Pair, Vocabulary, split
 from jbptt.app.tasks.translation.settings import Settings
 
 HELD_OUT, TESTED = 0.05, 1000
@@ -62,6 +62,8 @@ def pairs_data(path: Path, settings: Settings) -> Data:
     texts = list(zip(*pairs, strict=True))  # the sources, the targets
     counted = texts if settings.min_count == 1 else zip(*learned, strict=True)  # rare is what is rarely learned from
     source, target = (Vocabulary.of(each, words=words, min_count=settings.min_count) for each in counted)
+    if rare := [name for name, of in (("source", source), ("target", target)) if not set(of.tokens) - {UNKNOWN[words]}]:
+        raise UserError(f"--min-count {settings.min_count} leaves no token of the {rare[0]}: make it smaller")
     source_size, target_size = (max(len(split(text, words=words)) for text in each) for each in texts)
     encoding = Encoding(source, target, source_size, target_size + 1)
     of_step = _batches(learned, settings, encoding)
