@@ -1,6 +1,5 @@
 """Dropout, recurrent dropout and zoneout as settings: what training draws at a step, and what stays of it after."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -14,9 +13,9 @@ NOT_OF_PARAMETERS = 2**31
 RATES = ("dropout", "recurrent_dropout", "zoneout")
 
 
-def check(settings: Any, cells: Iterable[Cell]) -> None:
+def check(settings: Any, cell: Cell) -> None:
     """Raises UserError for recurrent dropout of a cell that has none."""
-    if settings.recurrent_dropout and any("h_mask" not in cell.rule.reads for cell in cells):
+    if settings.recurrent_dropout and "h_mask" not in cell.rule.reads:
         raise UserError(f"--recurrent-dropout must be 0 for --cell {settings.cell}, which has none")
 
 

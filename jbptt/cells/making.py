@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from operator import eq
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -38,18 +39,14 @@ def reduced(cell: Any) -> tuple[Callable, tuple[Any, ...]]:
     of_its_rule = [other for other in _MAKINGS if other.rule == cell.rule]
     if not of_its_rule:
         return type(cell), tuple(cell)
-    nearest = max(of_its_rule, key=lambda other: sum(map(_equal, other, cell)))
+    nearest = max(of_its_rule, key=lambda other: sum(map(eq, other, cell)))
     pairs = zip(cell._fields, nearest, cell, strict=True)
     return _made, (_MAKINGS[nearest], {name: mine for name, its, mine in pairs if its != mine})
 
 
-def _equal(one, other):
-    return one == other
-
-
 def _made(making: Making, replaced: dict[str, Any]) -> Any:
     """The cell that this call has made already, or makes now: where nothing was cached, only the former is equal."""
-    cell = next((cell for cell, known in _MAKINGS.items() if _equal(known, making)), None)
+    cell = next((cell for cell, known in _MAKINGS.items() if known == making), None)
     if cell is None:
         cell = making.maker(*making.args, **making.options)
     return cell._replace(**replaced)

@@ -14,7 +14,7 @@ from jbptt import checks
 from jbptt.cells.pieces import features_of_h
 from jbptt.cells.rule import Cell, Params, State
 from jbptt.recurrence.options import checked_resets, valid_steps
-from jbptt.recurrence.regularisation import dropout_mask
+from jbptt.recurrence.regularisation import dropped
 from jbptt.unrolling import check_cell, unroll
 
 
@@ -130,8 +130,8 @@ def stack(
     - `params`, `states`, `reset_states`: one a layer (a pair for a `Bidirectional`); `stack_init` makes the first.
     - `xs`: [T, B, I].
     - `dropout`: the part of the hs between two layers that is set to 0, the others being divided by 1 − dropout.
-    - `key`: what dropout, and the options' recurrent dropout and zoneout, are drawn with, for each layer anew; without
-      one, for evaluation, there is no dropout.
+    - `key`: what dropout, and the options' recurrent dropout, zoneout and noise, are drawn with, for each layer anew;
+      without one, for evaluation, there is no dropout.
     - `options`: `unroll`'s, for every layer.
 
     Returns (every layer's last state, hs [T, B, H] of the top layer). Raises what `unroll` raises, and ValueError
@@ -153,8 +153,8 @@ def stack(
     ):
         if key is not None:
             key_between, key_within = jax.random.split(jax.random.fold_in(key, number))
-            if number > 0 and dropout > 0:
-                hs = hs * dropout_mask(key_between, dropout, hs)
+            if number > 0:
+                hs = dropped(key_between, dropout, hs)
             options["key"] = key_within
         if isinstance(layer, Bidirectional):
             end, hs = bidirectional(layer, of_layer, hs, state, reset_state=reset_state, **options)

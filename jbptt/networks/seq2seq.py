@@ -25,7 +25,7 @@ from jbptt.networks.layers import Bidirectional, Layer, check_layers, stack, sta
 from jbptt.networks.memory import with_memory
 from jbptt.recurrence.inputs import Inputs, Spec
 from jbptt.recurrence.plain import plain_residuals
-from jbptt.recurrence.regularisation import dropout_mask
+from jbptt.recurrence.regularisation import dropped
 from jbptt.unrolling import check_cell, like_batch
 
 Params = dict[str, Any]
@@ -120,16 +120,13 @@ def seq2seq(
     checks.key("key", key)
     keys = [None] * 5 if key is None else jax.random.split(key, 5)
     rates: dict[str, Any] = {"dropout": dropout, "recurrent_dropout": recurrent_dropout}
-    decoder, states = _started(model, params, source, source_lengths, vjp, keys[:2], rates)
-    xs = _dropped(keys[2], dropout, _embedded("target", params["target"], target))
+    xs = dropped(keys[0], dropout, _embedded("source", params["source"], source))
+    decoder, states = _started(model, params, xs, source_lengths, vjp, key=keys[1], **rates)
+    xs = dropped(keys[2], dropout, _embedded("target", params["target"], target))
     if target.shape[1:] != source.shape[1:]:
         raise ValueError(f"target must have source's batch, {list(source.shape[1:])}, got {list(target.shape[1:])}")
     _, hs = stack(model.decoder, decoder, xs, states, lengths=target_lengths, vjp=vjp, key=keys[3], **rates)
-    return dense(params["output"], _dropped(keys[4], dropout, hs), vjp=vjp)
-
-
-def _dropped(key, rate, array):
-    return array if key is None or not rate else array * dropout_mask(key, rate, array)
+    return dense(params["output"], dropped(keys[4], dropout, hs), vjp=vjp)
 
 
 def alignments(
@@ -142,7 +139,7 @@ def alignments(
     cell = model.decoder[-1]
     if not _attends(model):
         raise ValueError(f"decoder must end in a bahdanau_cell or a luong_cell to have alignments, not in {cell.name}")
-    decoder, states = _started(model, params, source, source_lengths, "manual")
+    decoder, states = _started(model, params, _embedded("source", params["source"], source), source_lengths, "manual")
     xs = _embedded("target", params["target"], target)
     if len(decoder) > 1:
         _, xs = stack(model.decoder[:-1], decoder[:-1], xs, states[:-1])
@@ -160,7 +157,7 @@ def decoder_of(
     model: Seq2Seq, params: Params, source: jax.Array, *, source_lengths: Any = None
 ) -> tuple[Next, tuple[Any, ...]]:
     """(next, state) for `greedy`, `sampled` and `beam_search`: the decoder, having read the source [S, B]."""
-    decoder, states = _started(model, params, source, source_lengths, "manual")
+    decoder, states = _started(model, params, _embedded("source", params["source"], source), source_lengths, "manual")
     return Partial(_next_of(tuple(model.decoder)), decoder, params["target"], params["output"]), states
 
 
@@ -176,12 +173,13 @@ def _next_of(cells):
     return next
 
 
-def _started(model, params, source, source_lengths, vjp, keys=(None, None), rates=None):
-    """(the decoder's parameters, with its memory; its states)"""
-    rates = rates or {}
-    xs = _dropped(keys[0], rates.get("dropout"), _embedded("source", params["source"], source))
-    options: dict[str, Any] = rates | ({"reverse": True} if model.reverse else {})
-    ends, hs = stack(model.encoder, params["encoder"], xs, lengths=source_lengths, vjp=vjp, key=keys[1], **options)
+def _started(model, params, xs, source_lengths, vjp, **options):
+    """(the decoder's parameters, with its memory; its states), the encoder having read the embedded source.
+
+    - `options`: `stack`'s, for the encoder.
+    """
+    options |= {"reverse": True} if model.reverse else {}
+    ends, hs = stack(model.encoder, params["encoder"], xs, lengths=source_lengths, vjp=vjp, **options)
     decoder = list(params["decoder"])
     states = [
         end if bridge is None else _bridged(cell, of_cell, bridge, end, vjp)

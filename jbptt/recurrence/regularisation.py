@@ -23,6 +23,11 @@ def dropout_mask(key: jax.Array, rate: float, like: jax.Array) -> jax.Array:
     return _drawn(key, 1 - rate, like).astype(like.dtype) / jnp.asarray(1 - rate, like.dtype)
 
 
+def dropped(key: jax.Array | None, rate: float, array: jax.Array) -> jax.Array:
+    """The array under dropout; as it is without a key, for evaluation, or at a rate of 0."""
+    return array if key is None or not rate else array * dropout_mask(key, rate, array)
+
+
 def _drawn(key, rate, like, *first):
     """Booleans, [*first, *like.shape]: each device draws those of its own part of the batch."""
     sharding = types.sharding_like(like, [*[None] * len(first), *range(like.ndim)])

@@ -26,7 +26,7 @@ from jbptt.feedforward.losses import softmax_cross_entropy
 from jbptt.feedforward.perceptron import mlp_init
 from jbptt.networks.drawing import drawn_of_likeliest
 from jbptt.networks.layers import stack, stack_init
-from jbptt.recurrence.regularisation import dropout_mask
+from jbptt.recurrence.regularisation import dropped
 
 Tokens = Any
 """An array of integers: NumPy's where it is made, JAX's where it is traced."""
@@ -98,9 +98,8 @@ def logits(
     xs = jax.nn.one_hot(characters, output["w"].shape[1], dtype=output["w"].dtype)
     layers, options = [cell_of(settings)] * settings.layers, regularising.rates(settings)
     states, hs = stack(layers, params["layers"], xs, states, vjp=settings.vjp, key=key, **options)
-    if key is not None and settings.dropout:
-        hs = hs * dropout_mask(jax.random.fold_in(key, settings.layers), settings.dropout, hs)
-    return states, dense(output, hs, vjp=settings.vjp)
+    key_output = None if key is None else jax.random.fold_in(key, settings.layers)  # layers have those before it
+    return states, dense(output, dropped(key_output, settings.dropout, hs), vjp=settings.vjp)
 
 
 def loss(

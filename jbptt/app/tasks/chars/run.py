@@ -102,7 +102,7 @@ def _settings(config, run) -> Settings:
 
 
 def _init(settings: Settings, vocabulary_size: int) -> model.Carry:
-    regularising.check(settings, [model.cell_of(settings)])
+    regularising.check(settings, model.cell_of(settings))
     with blaming(settings, "cell", "hidden"):
         return model.init(settings, vocabulary_size)
 

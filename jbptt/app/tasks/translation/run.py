@@ -140,7 +140,7 @@ def _prepared(reporter, settings, data, before, differs, config):
 
 
 def _init(settings, encoding):
-    regularising.check(settings, [CELLS[settings.cell]])
+    regularising.check(settings, CELLS[settings.cell])
     with blaming(settings, "attention", "encoder", "cell", "hidden"):
         return model.init(settings, encoding)
 
