@@ -3,6 +3,7 @@
 T time, B batch (any number of batch axes, none included), I inputs, H units.
 """
 
+import inspect
 import math
 from typing import Any, Literal
 
@@ -20,8 +21,8 @@ from jbptt.cells.rule import Cell, Consts, Params, State
 from jbptt.recurrence.inputs import Inputs, Outputs, Spec
 from jbptt.recurrence.masks import Masks, where, zeros
 from jbptt.recurrence.options import checked_resets, cuts, valid_steps
-from jbptt.recurrence.precision import as_computed, in_dtype
-from jbptt.recurrence.regularisation import dropout_mask, gaussian, zoneout_masks, zoneout_rates
+from jbptt.recurrence.precision import floating_arrays, in_dtype
+from jbptt.recurrence.regularisation import dropout_mask, with_noise, zoneout_masks, zoneout_rates
 
 BackendName = Literal["scan", "cpu", "xla", "native"]
 
@@ -71,8 +72,8 @@ def unroll(
       sequence, the others being divided by 1 − recurrent_dropout (Gal and Ghahramani 2016).
     - `zoneout`: the part of the state that stays what it was, drawn anew at every step (Krueger 2017); or a state of
       such numbers, e.g. `LSTMState(h=0.05, c=0.5)`.
-    - `noise`: the standard deviation of Gaussian noise that is added at every step to z, the
-      input's product of the cell (Song 2016), of a cell of layers that of the lowest: a number, which may be traced.
+    - `noise`: the standard deviation of Gaussian noise that is added at every step to z, the cell's product of its
+      input (Song 2016), in a cell of layers that of the lowest: a number, which may be traced.
     - `key`: what the three are drawn with, for training. Without a key, for evaluation, there is no dropout and no
       noise, and zoneout takes its mean.
     - `compute_dtype`: mixed precision, e.g. bfloat16: xs and states are cast to it, steps computed and put out in it,
@@ -110,8 +111,12 @@ def unroll(
         compute_dtype=compute_dtype,
         vjp=vjp,
         backend=backend,
+        rest=False,
     )
     return last, hs
+
+
+OF_UNROLL = inspect.signature(unroll)
 
 
 def unroll_states(
@@ -126,7 +131,9 @@ def unroll_states(
     Returns (state after the last step, every state, each field [T, B, H]), of which h is what `unroll` gives; all of it
     is 0 where there is no step. Raises as `unroll`; the kernels cannot run it.
     """
-    last, hs, rest = _unrolled(cell, params, xs, state, rest=True, **options)
+    given = OF_UNROLL.bind(cell, params, xs, state, **options)
+    given.apply_defaults()
+    last, hs, rest = _unrolled(**given.arguments, rest=True)
     return last, rest._replace(h=hs)
 
 
@@ -135,23 +142,23 @@ def _unrolled(
     params,
     xs,
     state,
-    *,
-    lengths=None,
-    mask=None,
-    resets=None,
-    reset_state=None,
-    reverse=False,
-    truncate=None,
-    checkpoint=None,
-    recurrent_dropout=0.0,
-    zoneout=0.0,
-    noise=0.0,
-    key=None,
-    compute_dtype=None,
-    vjp="manual",
-    backend=None,
-    rest=False,
+    lengths,
+    mask,
+    resets,
+    reset_state,
+    reverse,
+    truncate,
+    checkpoint,
+    recurrent_dropout,
+    zoneout,
+    noise,
+    key,
+    compute_dtype,
+    vjp,
+    backend,
+    rest,
 ):
+    """What both put out: `Outputs`, with the rest of every state if that is wanted."""
     check_cell(cell)
     check_vjp(vjp)
     xs = checks.floating("xs", xs, checks.FLOATS_FROM_INDICES)
@@ -159,7 +166,7 @@ def _unrolled(
         raise ValueError(f"xs must have shape [T, B, I] (or [T, I] without a batch), got {list(xs.shape)}")
     if compute_dtype is not None:
         checks.floating_dtype("compute_dtype", compute_dtype)
-        params, state, reset_state = _floating_arrays(params=params, state=state, reset_state=reset_state)
+        params, state, reset_state = floating_arrays(params=params, state=state, reset_state=reset_state)
         xs, state, reset_state = in_dtype((xs, state, reset_state), compute_dtype)
     consts = _consts(cell, params, xs, compute_dtype)
     T, *batch, _ = xs.shape
@@ -176,8 +183,7 @@ def _unrolled(
     resets = None if resets is None else _like_steps(checked_resets(resets, valid, xs.shape[:-1]), xs)
     h_mask, zoneout = _drawn(cell, state, T, recurrent_dropout, zoneout, key)
     masks = Masks(valid, resets, _like_steps(cuts(truncate, T, reverse, valid), xs), zoneout)
-    inputs = Inputs(consts._replace(h_mask=h_mask), state, xs, masks, reset_state)
-    inputs = _with_noise(cell.rule, inputs, noise, key)
+    inputs = with_noise(cell.rule, Inputs(consts._replace(h_mask=h_mask), state, xs, masks, reset_state), noise, key)
     spec = Spec(cell.rule, reverse, rest=rest)
     out = _run(spec, inputs, vjp, backend, _segment_length(checkpoint, T))
     return out if valid is None else Outputs(out.state, *_zero_elsewhere(valid, (out.hs, out.rest)))
@@ -234,21 +240,6 @@ def _consts(cell, params, xs, compute_dtype):
     return consts._replace(params=params, memory=like_batch(consts.memory, xs))
 
 
-def _floating_arrays(**trees):
-    """Their leaves, as JAX's arrays, of a dtype that may be cast. Raises TypeError for float16 and what is no array."""
-
-    def checked(name):
-        def check(path, leaf):
-            array = checks.array(name + jax.tree_util.keystr(path), leaf)
-            if not jnp.issubdtype(array.dtype, jnp.floating):
-                return array
-            return checks.floating(name + jax.tree_util.keystr(path), array, "")
-
-        return check
-
-    return [jax.tree_util.tree_map_with_path(checked(name), tree) for name, tree in trees.items()]
-
-
 def _zero_elsewhere(valid, tree):
     """Arrays [T, B, ...], 0 where there is no step."""
     return where(valid, tree, zeros(tree))
@@ -271,18 +262,6 @@ def _drawn(cell, state, T, recurrent_dropout, zoneout, key):
     if recurrent_dropout and key_dropout is not None:
         h_mask = dropout_mask(key_dropout, recurrent_dropout, state.h)
     return h_mask, zoneout_masks(key_zoneout, rates, state, T)
-
-
-def _with_noise(rule, inputs, deviation, key):
-    """The inputs with what is added to every z."""
-    checks.finite("noise", deviation)
-    if not types.is_traced(deviation) and deviation < 0:
-        raise ValueError(f"noise must be a deviation, at least 0, got {deviation}")
-    if key is None or (not types.is_traced(deviation) and deviation == 0):
-        return inputs
-    zs = jax.eval_shape(rule.project, as_computed(inputs).consts, inputs.xs)
-    drawn = gaussian(jax.random.fold_in(key, 2), deviation, zs)  # the two others are drawn with the key's halves
-    return inputs._replace(masks=inputs.masks._replace(noise=drawn))
 
 
 def start_state(cell: Cell, params: Params, batch_shape: tuple[int, ...], state: State | None) -> State:

@@ -8,7 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import keystr, tree_map_with_path
 
+from jbptt import checks
 from jbptt.recurrence.inputs import Inputs
 
 
@@ -25,3 +27,16 @@ def in_dtype(tree: Any, dtype: Any) -> Any:
 def as_computed(inputs: Inputs) -> Inputs:
     """The inputs with all that steps share in the dtype of the state, in which steps are computed."""
     return inputs._replace(consts=in_dtype(inputs.consts, inputs.state.h.dtype))
+
+
+def floating_arrays(**trees: Any) -> list[Any]:
+    """The pytrees, of JAX's arrays. Raises TypeError, naming the leaf, for float16 and what is no array."""
+
+    def checked(name, leaf):
+        array = checks.array(name, leaf)
+        return checks.floating(name, array, "") if jnp.issubdtype(array.dtype, jnp.floating) else array
+
+    return [
+        tree_map_with_path(lambda path, leaf, name=name: checked(name + keystr(path), leaf), tree)
+        for name, tree in trees.items()
+    ]

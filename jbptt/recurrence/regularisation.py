@@ -15,6 +15,9 @@ import jax.numpy as jnp
 
 from jbptt import checks
 from jbptt._jax import types
+from jbptt.cells.rule import Rule
+from jbptt.recurrence.inputs import Inputs
+from jbptt.recurrence.precision import as_computed
 
 
 def dropout_mask(key: jax.Array, rate: float, like: jax.Array) -> jax.Array:
@@ -34,10 +37,20 @@ def _drawn(key, rate, like, *first):
     return jax.random.bernoulli(key, rate, (*first, *like.shape), out_sharding=sharding)
 
 
-def gaussian(key: jax.Array, deviation: Any, like: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:
-    """Noise of that deviation, of the shape, dtype and sharding of `like`; each device draws that of its own part."""
-    sharding = types.sharding_like(like, range(like.ndim))
-    return jnp.asarray(deviation, like.dtype) * jax.random.normal(key, like.shape, like.dtype, out_sharding=sharding)
+def with_noise(rule: Rule, inputs: Inputs, deviation: Any, key: jax.Array | None) -> Inputs:
+    """The inputs with what is added to every z; each device draws that of its own part.
+
+    Raises TypeError or ValueError for a deviation that is no number, or below 0.
+    """
+    checks.finite("noise", deviation)
+    if not types.is_traced(deviation) and deviation < 0:
+        raise ValueError(f"noise must be a deviation, at least 0, got {deviation}")
+    if key is None or (not types.is_traced(deviation) and deviation == 0):
+        return inputs
+    zs = jax.eval_shape(rule.project, as_computed(inputs).consts, inputs.xs)
+    key = jax.random.fold_in(key, 2)  # dropout and zoneout are drawn with the key's halves
+    drawn = jax.random.normal(key, zs.shape, zs.dtype, out_sharding=types.sharding_like(zs, range(zs.ndim)))
+    return inputs._replace(masks=inputs.masks._replace(noise=jnp.asarray(deviation, zs.dtype) * drawn))
 
 
 def zoneout_rates(zoneout: Any, state: Any) -> list[Real | float]:
