@@ -31,24 +31,24 @@ def made(name):
     return model, jbptt.seq2seq_init(KEY, model, 7, V, H, jnp.float64)
 
 
+OPTIONS = {
+    "lengths": {"source_lengths": SOURCE_LENGTHS, "target_lengths": TARGET_LENGTHS},
+    "dropout": {
+        "dropout": 0.4,
+        "recurrent_dropout": 0.3,
+        "key": jax.random.key(5),
+        "target_lengths": TARGET_LENGTHS,
+    },
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS)
 @every_model
-def test_gradients_of_every_parameter_with_lengths(name):
+def test_gradients_of_every_parameter(name, options):
     model, params = made(name)
-    lengths = {"source_lengths": SOURCE_LENGTHS, "target_lengths": TARGET_LENGTHS}
 
     def run(vjp, params):
-        return jbptt.seq2seq(model, params, SOURCE, TARGET, **lengths, vjp=vjp)
-
-    assert_gradients_match(partial(run, "manual"), partial(run, "auto"), (params,))
-
-
-@every_model
-def test_gradients_with_dropout(name):
-    model, params = made(name)
-    options = {"dropout": 0.4, "recurrent_dropout": 0.3, "key": jax.random.key(5), "target_lengths": TARGET_LENGTHS}
-
-    def run(vjp, params):
-        return jbptt.seq2seq(model, params, SOURCE, TARGET, **options, vjp=vjp)
+        return jbptt.seq2seq(model, params, SOURCE, TARGET, **OPTIONS[options], vjp=vjp)
 
     assert_gradients_match(partial(run, "manual"), partial(run, "auto"), (params,))
 
@@ -69,8 +69,7 @@ def test_dropout_is_for_training_and_drops_embeddings_and_outputs(name):
 def test_each_pair_by_itself(name):
     """Padding touches nothing: the logits are those of the pair without it."""
     model, params = made(name)
-    lengths = {"source_lengths": SOURCE_LENGTHS, "target_lengths": TARGET_LENGTHS}
-    logits = jbptt.seq2seq(model, params, SOURCE, TARGET, **lengths)
+    logits = jbptt.seq2seq(model, params, SOURCE, TARGET, **OPTIONS["lengths"])
     for b, (s, t) in enumerate(zip(SOURCE_LENGTHS, TARGET_LENGTHS, strict=True)):
         assert_close(logits[:t, b], jbptt.seq2seq(model, params, SOURCE[:s, b], TARGET[:t, b]))
 
