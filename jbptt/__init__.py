@@ -1,5 +1,7 @@
 """Recurrent networks in JAX as pure functions, with backpropagation through time derived by hand."""
 
+from importlib.metadata import version as _version
+
 from jbptt.autodiff import Residuals as Residuals
 from jbptt.backends.choosing import backends as backends
 from jbptt.backends.protocol import Backend as Backend, BackendStatus as BackendStatus
@@ -87,3 +89,5 @@ from jbptt.networks.seq2seq import (
 )
 from jbptt.recurrence.inputs import Inputs as Inputs, Outputs as Outputs, Spec as Spec, Wanted as Wanted
 from jbptt.unrolling import unroll as unroll, unroll_states as unroll_states
+
+__version__ = _version("jbptt")

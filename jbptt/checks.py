@@ -14,6 +14,8 @@ from jbptt._jax import types
 DTYPES = tuple(map(jnp.dtype, (jnp.float32, jnp.float64, jnp.bfloat16)))
 """The dtypes of everything that is differentiated."""
 
+LARGEST_INDEX = 2**31 - 1
+
 NOT_FLOAT16 = "its sums over T·B overflow, and small gradients are 0 in it; use bfloat16"
 
 FLOATS_FROM_INDICES = "cast it, or, of indices, make rows with jax.nn.one_hot"
@@ -80,22 +82,37 @@ def shape(name: str, array: Any, symbols: str, expected: tuple[int, ...]) -> Non
         raise ValueError(f"{name} must have shape {symbols} = {list(expected)}, got {list(array.shape)}")
 
 
-def within(name: str, integers: jax.Array, largest: int, says: str) -> None:
-    """Raises ValueError unless all of them that are known, and not traced, are in 0..largest; `says` words that."""
-    if types.is_traced(integers) or not integers.size:
+def within(name: str, numbers: jax.Array, largest: int, says: str, smallest: int = 0) -> None:
+    """Raises ValueError unless all of them that are known, and not traced, are in smallest..largest; `says` words
+    that."""
+    if types.is_traced(numbers) or not numbers.size:
         return
-    known = np.asarray(integers)  # NumPy: a constant inside jit is known, but what jnp computes of it there is not
+    known = np.asarray(numbers)  # NumPy: a constant inside jit is known, but what jnp computes of it there is not
     least, most = known.min(), known.max()
-    if least < 0 or most > largest:
+    if least < smallest or most > largest:
         raise ValueError(f"{name} must be {says}, got {least}..{most}")
 
 
 def size(name: str, value: Any) -> None:
-    """Raises TypeError unless `value` is an int, ValueError unless it is at least 1."""
+    """Raises TypeError unless `value` is an int, ValueError unless it is at least 1 and an index of 32 bits."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be an int, known before tracing, got {type(value).__name__}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}")
+    if value > LARGEST_INDEX:
+        raise ValueError(f"{name} must be at most {LARGEST_INDEX}, got {value}")
+
+
+def batch_shape(name: str, value: Any) -> tuple[int, ...]:
+    """`value` as a tuple. Raises TypeError unless it is one, or a list, of sizes, symbolic ones among them."""
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{name} must be a tuple of sizes, as (32,), or (), got {value!r}")
+    if not all(isinstance(axis, int) and axis >= 0 for axis in value):
+        try:
+            jax.eval_shape(lambda: jnp.zeros(value))
+        except TypeError:
+            raise TypeError(f"{name} must be a tuple of sizes, as (32,), or (), got {value!r}") from None
+    return tuple(value)
 
 
 def integer(name: str, value: Any) -> None:
@@ -177,19 +194,23 @@ def positive(name: str, value: Any, most: float = math.inf) -> None:
 
 def finite(name: str, value: Any) -> None:
     """Raises TypeError unless `value` is a number, ValueError unless it is finite, where it is known."""
-    if not isinstance(value, Real) and getattr(value, "shape", None) != ():
+    if isinstance(value, bool) or not (isinstance(value, Real) or getattr(value, "shape", None) == ()):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
     if not types.is_traced(value) and not math.isfinite(float(value)):
         raise ValueError(f"{name} must be finite, got {value}")
 
 
 def key(name: str, value: Any) -> None:
-    """Raises TypeError or ValueError unless `value` is None or a key of JAX, `jax.random.key`'s or a legacy one."""
-    if value is None:
-        return
+    """Raises TypeError or ValueError unless `value` is a key of JAX, `jax.random.key`'s or a legacy one."""
     dtype = getattr(value, "dtype", None)
     is_typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
     if not is_typed and dtype != jnp.uint32:
         raise TypeError(f"{name} must be a JAX key, as jax.random.key(0) makes it, got {dtype or type(value).__name__}")
     if value.ndim != (0 if is_typed else 1):
         raise ValueError(f"{name} must be one key, got keys of shape {list(value.shape)}")
+
+
+def optional_key(name: str, value: Any) -> None:
+    """Raises TypeError or ValueError unless `value` is None or a key."""
+    if value is not None:
+        key(name, value)

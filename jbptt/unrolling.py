@@ -254,7 +254,7 @@ def _drawn(cell, state, T, recurrent_dropout, zoneout, key):
     """(the mask of h, None without dropout; what stays at each step)."""
     checks.rate("recurrent_dropout", recurrent_dropout)
     rates = zoneout_rates(zoneout, state)
-    checks.key("key", key)
+    checks.optional_key("key", key)
     if recurrent_dropout and "h_mask" not in cell.rule.reads:
         raise ValueError(f"recurrent_dropout must be 0 for {cell.name}, which has none, got {recurrent_dropout}")
     key_dropout, key_zoneout = (None, None) if key is None else jax.random.split(key)

@@ -1,5 +1,7 @@
 """Bad input: the right exception, with a message that names the argument; never an error from inside JAX."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -126,7 +128,11 @@ MAKERS = {
     ),
     "a word for a flag": (TypeError, r"bias must be True or False, got 'no'", lambda: jbptt.gru_cell(bias="no")),
     "a word for a forget bias": (TypeError, r"forget_bias must be a number", lambda: jbptt.lstm_cell(forget_bias="a")),
-    "a period beyond int32": (ValueError, r"periods must be below", lambda: jbptt.clockwork_cell((2**32, 1))),
+    "a period beyond int32": (
+        ValueError,
+        r"periods must be at most",
+        lambda: jbptt.clockwork_cell((2**32, 1)),
+    ),
     "a dtype that is none": (TypeError, r"dtype must be floating", lambda: lstm.init(KEY, I, H, "float31")),
     "a word for reverse": (TypeError, r"reverse must be", lambda: jbptt.unroll(lstm, PARAMS, XS, reverse="yes")),
     "lengths of floats": (TypeError, r"lengths must be int", lambda: jbptt.unroll(lstm, PARAMS, XS, lengths=zeros(B))),
@@ -193,7 +199,13 @@ MAKERS = {
         ValueError,
         r"others must have names of their own, and \['WT'\] are taken",
         lambda: jbptt.gated_cell(
-            "mine", gates=1, state_type=tuple, init=None, pointwise=None, pointwise_vjp=None, others={"WT": (1,)}
+            "mine",
+            gates=1,
+            state_type=jbptt.RNNState,
+            init=None,
+            pointwise=None,
+            pointwise_vjp=None,
+            others={"WT": (1,)},
         ),
     ),
     "layers of 1.5": (TypeError, r"layers must be an int", lambda: jbptt.lstm_depth_gated_cell(1.5)),
@@ -294,7 +306,7 @@ LAYERS = {
     "init: negative": (ValueError, r"input_size must be at least 1", lambda: rnn.init(KEY, -1, H)),
     "init: dtype": (TypeError, r"dtype must be floating point", lambda: lstm.init(KEY, I, H, jnp.int32)),
     "lstm_cell: forget bias": (ValueError, r"forget_bias", lambda: jbptt.lstm_cell(bias=False, forget_bias=2.0)),
-    "rnn_cell: keeps": (ValueError, r"keeps", lambda: jbptt.rnn_cell(jbptt.tanh._replace(keeps="z"))),
+    "rnn_cell: keeps": (ValueError, r"keeps", lambda: jbptt.rnn_cell(replace(jbptt.tanh, keeps="z"))),
     "rnn_cell: jnp.tanh": (TypeError, r"activation must be a jbptt.Activation", lambda: jbptt.rnn_cell(jnp.tanh)),
     "rnn_cell: jax.nn.relu": (TypeError, r"activation must be", lambda: jbptt.rnn_cell(jax.nn.relu)),
 }

@@ -3,6 +3,7 @@
 And what a cost of `sum(hs)` alone, every cotangent 1, would have said of the same bugs: it lets several pass.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -94,7 +95,7 @@ def weights_from(change):
 
 
 def wrong_prime(rule):
-    return jbptt.rnn_cell(jbptt.tanh._replace(prime=lambda a: 1 - a)).rule
+    return jbptt.rnn_cell(replace(jbptt.tanh, prime=lambda a: 1 - a)).rule
 
 
 def undecorated_delta(rule):

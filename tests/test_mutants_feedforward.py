@@ -1,5 +1,6 @@
 """Planted bugs in the backward passes of layers and losses: each must be caught by the helper that the suite uses."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -26,7 +27,7 @@ def mlp(**wrong):
 
 
 MUTANTS = {
-    "mlp: f′ wrong": ("mlp", partial(jbptt.mlp, activation=jbptt.sigmoid._replace(prime=lambda a: a))),
+    "mlp: f′ wrong": ("mlp", partial(jbptt.mlp, activation=replace(jbptt.sigmoid, prime=lambda a: a))),
     "mlp: ∂w a mean over rows": ("mlp", mlp(weight_gradient=lambda a, d: layer.weight_gradient(a, d) / a.shape[0])),
     "mlp: w in place of wᵀ": ("mlp", mlp(times_transposed=lambda d, w: layer.times_transposed(d, w[::-1]))),
     "dense: ∂b of the first row": ("dense", dense(bias_gradient=lambda d: layer.bias_gradient(d[:1]))),

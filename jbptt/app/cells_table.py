@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 
-from jbptt.app.errors import UserError
 from jbptt.cells.table import CELLS
 
 HEADINGS = ("cell", "parameters", "state", "equations")
@@ -13,12 +12,13 @@ WIDTHS = (18, 10, 44, 42)
 
 
 def rows(input_size: int, hidden_size: int) -> Iterator[dict[str, Any]]:
-    """One flat dict a cell. Raises UserError for sizes that a cell cannot have."""
+    """One flat dict a cell; for one that cannot have these sizes, with the reason."""
     for name, cell in CELLS.items():
         try:
             params = jax.eval_shape(lambda key, cell=cell: cell.init(key, input_size, hidden_size), jax.random.key(0))
         except ValueError as error:
-            raise UserError(f"--sizes {input_size},{hidden_size}: {name}: {error}") from None
+            yield {"cell": name, "parameters": None, "reason": str(error), "equations": cell.reference}
+            continue
         state = jax.eval_shape(lambda params, cell=cell: cell.initial_state(params, ()), params)
         yield {
             "cell": name,
@@ -31,5 +31,7 @@ def rows(input_size: int, hidden_size: int) -> Iterator[dict[str, Any]]:
 
 def texts(row: dict[str, Any]) -> list[str]:
     """One row as the texts under HEADINGS."""
+    if "reason" in row:
+        return [row["cell"], "", row["reason"], row["equations"]]
     state = ", ".join(f"{field} {shape}" for field, shape in row["state"].items())
     return [row["cell"], f"{row['parameters']:,}", state, row["equations"]]

@@ -23,6 +23,7 @@ from jbptt.app.options import (
 from jbptt.app.settings import not_ours
 from jbptt.app.tasks.chars.settings import Settings as CharsSettings
 from jbptt.app.tasks.translation.settings import PAIRS, Settings as TranslationSettings
+from jbptt.app.terminal import shown
 
 
 def _given(settings):
@@ -50,7 +51,7 @@ def train() -> None:
 )
 @setting_options(CharsSettings(), CHARS)
 @run_options("chars")
-def train_chars(files: tuple[Path, ...], text: tuple[Path, ...], out, resume, every, as_json, **settings) -> int:
+def train_chars(files: tuple[Path, ...], text: tuple[Path, ...], out, resume, as_json, **settings) -> int:
     """Train a character model, Karpathy's char-RNN, on FILES or on Python's own source code.
 
     Leaves checkpoints, metrics.csv, loss.png and sample.txt in the run's folder. Ctrl-C saves a checkpoint first.
@@ -61,13 +62,13 @@ def train_chars(files: tuple[Path, ...], text: tuple[Path, ...], out, resume, ev
 
     texts = [path.absolute() for path in (*text, *files)]
     with reporter_for(as_json=as_json) as reporter:
-        return 0 if run.train(texts, _given(settings), Folder(out, resume, every), reporter) else 130
+        return 0 if run.train(texts, _given(settings), Folder(out, resume), reporter) else 130
 
 
 @train.command("dates")
 @setting_options(TranslationSettings(), TRANSLATION)
 @run_options("dates")
-def train_dates(out, resume, every, as_json, **settings) -> int:
+def train_dates(out, resume, as_json, **settings) -> int:
     """Train a model that reads dates as people write them, in many languages and formats: "3 mars 1998" is 1998-03-03.
 
     The pairs are made from the Unicode Consortium's locale data. Leaves checkpoints, metrics.csv, loss.png, results.md
@@ -78,7 +79,7 @@ def train_dates(out, resume, every, as_json, **settings) -> int:
     from jbptt.app.tasks.translation import run
 
     with reporter_for(as_json=as_json) as reporter:
-        return 0 if run.train_dates(_given(settings), Folder(out, resume, every), reporter) else 130
+        return 0 if run.train_dates(_given(settings), Folder(out, resume), reporter) else 130
 
 
 @train.command("pairs")
@@ -92,7 +93,7 @@ def train_dates(out, resume, every, as_json, **settings) -> int:
     | NFC,
 )
 @run_options("pairs")
-def train_pairs(pairs, out, resume, every, as_json, **settings) -> int:
+def train_pairs(pairs, out, resume, as_json, **settings) -> int:
     """Train the same model on your own pairs of texts.
 
     Leaves checkpoints, metrics.csv, loss.png, results.md and alignments.png in the run's folder. Ctrl-C saves a
@@ -104,7 +105,7 @@ def train_pairs(pairs, out, resume, every, as_json, **settings) -> int:
 
     file = None if pairs is None else pairs.absolute()
     with reporter_for(as_json=as_json) as reporter:
-        return 0 if run.train_pairs(file, _given(settings), Folder(out, resume, every), reporter) else 130
+        return 0 if run.train_pairs(file, _given(settings), Folder(out, resume), reporter) else 130
 
 
 @cli.command()
@@ -117,7 +118,7 @@ def train_pairs(pairs, out, resume, every, as_json, **settings) -> int:
     "--top-k", type=click.IntRange(1, 2**31 - 1), help="Of the K likeliest characters alone.  [default: of all]"
 )
 @click.option("--top-p", type=Share(0, 1, min_open=True), help="Of the fewest that have P of the probability.")
-@click.option("--length", type=POSITIVE, default=400, show_default=True, help="Characters to write.")
+@click.option("--length", type=click.IntRange(1, 10**8), default=400, show_default=True, help="Characters to write.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed.")
 @click.option("--best", is_flag=True, help=BEST)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
@@ -126,18 +127,22 @@ def sample(checkpoint: Path, prime: str, length: int, seed: int, best: bool, as_
     from jbptt.app.tasks.chars import model, run
 
     result = run.sample(checkpoint, prime, model.Drawing(**_given(drawing)), length, seed, best)
-    click.echo(json_line(result) if as_json else result["prime"] + result["text"])
+    click.echo(json_line(result) if as_json else shown(result["prime"] + result["text"]))
 
 
 @cli.command()
 @click.argument("checkpoint", type=FILE)
 @click.argument("texts", nargs=-1, metavar="TEXT...")
-@click.option("--file", type=FILE, help="UTF-8 file with a text a line; - is standard input.")
+@click.option("--file", type=FILE, help="UTF-8 file with a text a line, or an empty one; - is standard input.")
 @click.option(
     "--beams", type=click.IntRange(1, 1000), default=4, show_default=True, help="Kept in the search; 1 is greedy."
 )
 @click.option(
-    "--n-best", type=POSITIVE, default=1, show_default=True, help="Of the beams, the best first, a line each."
+    "--n-best",
+    type=POSITIVE,
+    default=1,
+    show_default=True,
+    help="Of the beams, the best first, a line each.",
 )
 @click.option("--heat-map", type=FILE, help="PNG file to draw into how much each token looks at each of the source.")
 @click.option("--best", is_flag=True, help=BEST)
@@ -150,10 +155,14 @@ def translate(checkpoint: Path, texts: tuple[str, ...], file, beams, n_best, hea
     if n_best > beams:
         raise UserError(f"--n-best {n_best} is more than --beams {beams} finds: ask for more beams")
     lines = [] if file is None else read_lines("--file", file)
-    if not texts and not lines:
+    if not texts and not any(lines):
         raise UserError("TEXT must be given, or a --file of them")
-    for result in run.translate(checkpoint, [*texts, *lines], beams, n_best, heat_map, best):
-        click.echo(json_line(result) if as_json else result["translation"])
+    translations = run.translate(checkpoint, list(texts), lines, beams, n_best, heat_map, best)
+    for number, of_text in enumerate(translations):
+        if number > 0 and n_best > 1 and not as_json:
+            click.echo()
+        for result in of_text:
+            click.echo(json_line(result) if as_json else shown(result["translation"]))
 
 
 @cli.command()

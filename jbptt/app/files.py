@@ -39,6 +39,8 @@ def read_utf8(option: str, path: Path) -> str:
     Raises UserError if it cannot be read or is not UTF-8.
     """
     try:
+        if str(path) != "-" and path.is_char_device():  # which may have no end
+            raise UserError(f"{option} {path} is a device: give a file, or - for standard input")
         return (sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{option} {path} is not UTF-8 (byte {error.start}): convert it, e.g. with iconv") from None
@@ -47,8 +49,8 @@ def read_utf8(option: str, path: Path) -> str:
 
 
 def read_lines(option: str, path: Path) -> list[str]:
-    """The lines of such a file that hold something."""
-    return [line for line in read_utf8(option, path).replace("\r\n", "\n").split("\n") if line.strip()]
+    """The lines of such a file."""
+    return read_utf8(option, path).replace("\r\n", "\n").removesuffix("\n").split("\n")
 
 
 def read_config(run: Path, *tasks: str) -> dict[str, Any]:
@@ -95,6 +97,8 @@ def check_name(option: str, folder: Path) -> None:
         name.encode()
     except UnicodeEncodeError:
         raise UserError(f"{option} {folder} has a name that is not UTF-8: name another folder") from None
+    if str(folder).startswith("-"):
+        raise UserError(f"{option} {folder} looks like another option: name a folder, or ./{folder}")
     if os.sep != "\\" and "\\" in name:
         raise UserError(f"{option} {folder} has a backslash in its name: name another folder")
 

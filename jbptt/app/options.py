@@ -7,10 +7,15 @@ from typing import Any
 
 import click
 
-from jbptt.app.settings import FROM_0, choices
+from jbptt.app.every import Every
+from jbptt.app.settings import FROM_0, MOST, choices
 
-POSITIVE = click.IntRange(min=1)
+POSITIVE = click.IntRange(1, 2**31 - 1)
 FILE = click.Path(path_type=Path)
+
+
+SMALLEST = 2.0**-126
+"""In float32 what is smaller has fewer digits, and at last is 0."""
 
 
 class FiniteNumber(click.ParamType):
@@ -23,7 +28,8 @@ class FiniteNumber(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = click.FLOAT.convert(value, param, ctx)
-        if not number < 3e38 or number < 0 or (number == 0 and not self._included):
+        is_zero = number == 0 and self._included
+        if not (SMALLEST <= number < 3e38 or is_zero):
             self.fail(f"{value} is not a finite number {'from 0 on' if self._included else 'above 0'}", param, ctx)
         return number
 
@@ -43,18 +49,14 @@ class Interval(click.ParamType):
 
     name = "steps|minutes"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from jbptt.app.training import Every
-
-        if isinstance(value, Every):
-            return value
-        number, minutes = click.FLOAT.convert(value.removesuffix("m"), param, ctx), value.endswith("m")
-        if not 0 < number < math.inf or not (minutes or number.is_integer()):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            Every.of(value)
+        except ValueError:
             self.fail(f"{value} is neither a number of steps, as 500, nor of minutes, as 2m", param, ctx)
-        return Every(seconds=60 * number) if minutes else Every(steps=number)
+        return value
 
 
-EVERY = "Steps, or minutes (2m), after which a checkpoint is saved, beside those of the validations."
 BEST = "Take the checkpoint with the least validation loss, not the newest."
 
 ABOVE_ZERO = FiniteNumber(zero_included=False)
@@ -81,8 +83,12 @@ def _setting(defaults, name, text):
         return click.option(f"{option}/{off}", default=None, help=f"{text}  [default: {option if default else off}]")
     if options := choices(type(defaults), name):
         of = click.Choice(options)
+    elif name == "checkpoint_every":
+        of = Interval()
     elif name == "seed":
         of = click.IntRange(0, 2**32 - 1)
+    elif name in MOST:
+        of = click.IntRange(1, MOST[name])
     elif name in FROM_0:
         whole = isinstance(default, int)
         of = click.IntRange(min=0) if whole else Share(0, FROM_0[name], max_open=True)
@@ -110,6 +116,7 @@ DROPOUT = {
 STOPPING = {
     "validations": "About how many validations a run has, each with a checkpoint.",
     "patience": "End training after so many validations, none better than those before; 0: never.",
+    "checkpoint_every": "Steps, or minutes (2m), after which a checkpoint is saved, beside those of the validations.",
 }
 
 NFC = {"nfc": "Make one character of a letter and its combining accents (Unicode's normal form C)."}
@@ -152,9 +159,6 @@ def run_options(task: str) -> Callable[[Callable], Callable]:
         out = f"Folder of the run.  [default: the next free runs/{task}-N]"
         resume = f"Go on with the run in --out.  [default: the newest runs/{task}-N]"
         command = click.option("--json", "as_json", is_flag=True, help="Report in JSON lines.")(command)
-        command = click.option(
-            "--checkpoint-every", "every", type=Interval(), default="2m", show_default=True, help=EVERY
-        )(command)
         command = click.option("--resume", is_flag=True, help=resume)(command)
         return click.option("--out", type=FILE, help=out)(command)
 

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jbptt.app.json_lines import json_line
+from jbptt.app.terminal import shown
 
 
 class Reporter:
@@ -56,7 +57,7 @@ class BarReporter(Reporter):
             self._progress.console.print(f"step {row['step']}  {_losses(row)}", markup=False)
 
     def say(self, event: str, message: str, **fields: Any) -> None:
-        self._progress.console.print(message, markup=False, soft_wrap=True)
+        self._progress.console.print(shown(message), markup=False, soft_wrap=True)
 
 
 class JsonReporter(Reporter):

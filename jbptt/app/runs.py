@@ -21,12 +21,10 @@ class Folder(NamedTuple):
 
     - `out`: its folder; None for the next free one, or of those that are there the newest.
     - `resume`: whether to go on with what is there.
-    - `every`: how often a checkpoint is saved.
     """
 
     out: Path | None
     resume: bool
-    every: training.Every
 
 
 class Prepared(NamedTuple):
@@ -83,7 +81,7 @@ def train(
                 carry, start = checkpoints.restore(latest, carry), latest
             write_atomically(run / "config.json", json.dumps(config, indent=1))  # of as many steps as it may have now
         prepared.introduce(run, carry, start)
-        outcome = training.train(prepared.training, carry, start, run, checkpoints, folder.every, reporter)
+        outcome = training.train(prepared.training, carry, start, run, checkpoints, reporter)
         if outcome.out_of_patience and (best := checkpoints.best_step()) is not None:
             reporter.say(
                 "stopped",

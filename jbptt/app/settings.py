@@ -7,9 +7,17 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from jbptt.app.errors import UserError
+from jbptt.app.every import Every
 
 FROM_0 = {"dropout": 1, "recurrent_dropout": 1, "zoneout": 1, "patience": math.inf}
 """The settings that may be 0, and what they must be below; the other numbers are above 0."""
+
+MOST = {"layers": 1000}
+"""The settings that have a largest value."""
+
+
+MAY_CHANGE = ("patience", "checkpoint_every")
+"""The settings that a run may go on with others of: what is learned at a step does not depend on them."""
 
 
 def choices(kind: type, name: str) -> tuple[str, ...]:
@@ -56,17 +64,18 @@ def blaming(settings: Any, *names: str) -> Iterator[None]:
 
 
 def resumed(settings: Any, given: dict[str, Any], run: Path) -> Any:
-    """The settings of a run that goes on with more steps, if the user gave more. Raises UserError for other changes."""
+    """The settings of a run that goes on, with those that may change as the user gave them, and more steps, if it was
+    more. Raises UserError for other changes."""
     for name, value in given.items():
         before = getattr(settings, name)
-        if value != before and name != "steps":
+        if value != before and name not in ("steps", *MAY_CHANGE):
             option = f"--{name.replace('_', '-')}"
             raise UserError(f"{option} {value} contradicts the run in {run}, which has {before}: leave it out")
     if given.get("steps", settings.steps) < settings.steps:
         raise UserError(
             f"--steps {given['steps']} is less than the run in {run} has ({settings.steps}): it can only grow"
         )
-    return settings._replace(steps=given.get("steps", settings.steps))
+    return settings._replace(**given)
 
 
 def _possible(kind, name, value):
@@ -75,8 +84,18 @@ def _possible(kind, name, value):
         return value in options
     if isinstance(value, bool):
         return True
+    if name == "checkpoint_every":
+        return _is_interval(value)
     if name == "seed":
         return 0 <= value < 2**32
     if name in FROM_0:
         return 0 <= value < FROM_0[name]
     return value >= 1 if isinstance(value, int) else math.isfinite(value) and value > 0
+
+
+def _is_interval(text):
+    try:
+        Every.of(text)
+    except ValueError:
+        return False
+    return True

@@ -15,6 +15,7 @@ import numpy as np
 
 from jbptt.app.checkpoints import Checkpoints
 from jbptt.app.errors import UserError
+from jbptt.app.every import Every
 from jbptt.app.metrics import read_rows, write_rows
 from jbptt.app.reporting import Reporter
 from jbptt.app.running_mean import RunningMean
@@ -30,6 +31,7 @@ class Task(NamedTuple):
     - `learning_rate(number)`: the rate at a step, a number or an array of one.
     - `items`, `items_per_step`: what is counted, e.g. "characters", and how many a step takes.
     - `report_every`, `validate_every`: steps; with each validation comes a checkpoint.
+    - `checkpoint_every`: how often a checkpoint is saved beside those.
     - `patience`: validations in a row, none better than one before them, after which training ends; 0, never.
     """
 
@@ -41,14 +43,8 @@ class Task(NamedTuple):
     items_per_step: int
     report_every: int
     validate_every: int
+    checkpoint_every: Every
     patience: int = 0
-
-
-class Every(NamedTuple):
-    """How often a checkpoint is saved beside those of validations: after so many steps, or so many seconds."""
-
-    steps: float = math.inf
-    seconds: float = math.inf
 
 
 class Outcome(NamedTuple):
@@ -60,18 +56,18 @@ class Outcome(NamedTuple):
     out_of_patience: bool = False
 
 
-def train(
-    task: Task, carry: Any, start: int, run: Path, checkpoints: Checkpoints, every: Every, reporter: Reporter
-) -> Outcome:
-    """Runs steps `start`.. of a task, writing metrics.csv and checkpoints into the folder `run`.
-
-    - `every`: how often a checkpoint is saved, beside those that come with validations.
+def train(task: Task, carry: Any, start: int, run: Path, checkpoints: Checkpoints, reporter: Reporter) -> Outcome:
+    """Runs steps `start`.. of a task, writing metrics.csv and checkpoints into the folder `run`; none where
+    patience has ended already.
 
     SIGINT, SIGTERM or SIGHUP ends it after the step at hand, with a checkpoint. Metrics past `start` are dropped first.
     Raises UserError when the loss, or what a checkpoint would keep, is no longer a number.
     """
     rows = [row for row in read_rows(run) if row["step"] <= start]
     write_rows(run, rows)
+    if _is_out_of_patience(task, rows):
+        return Outcome(carry, start, out_of_patience=True)
+    every = task.checkpoint_every
     began, done_before = time.perf_counter(), start
     saved_at, saved_step = began, start
     with _signals() as signals:

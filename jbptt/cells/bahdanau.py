@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jbptt import checks
 from jbptt.cells.attending import (
     Attended,
     AttendedDelta,
@@ -58,6 +59,7 @@ def bahdanau_cell(inner: Cell, *, memory_size: int | None = None, attention_size
 @cache
 def _bahdanau_cell(inner, memory_size, attention_size):
     def init(key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:
+        checks.key("key", key)
         keys = jax.random.split(key, 5)
         params, H, GH = inner_init(inner, keys[0], input_size, hidden_size, dtype)
         M, A = memory_size or H, attention_size or H

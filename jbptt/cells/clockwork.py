@@ -18,6 +18,7 @@ import numpy as np
 from jbptt import checks
 from jbptt.cells.gated import gated_cell, gated_init
 from jbptt.cells.making import maker
+from jbptt.cells.pieces import checked_start
 from jbptt.cells.products import FULL, Product
 from jbptt.cells.rule import NO_COTANGENT, Cell
 from jbptt.feedforward.activations import Activation, check_activation, tanh
@@ -50,9 +51,7 @@ def clockwork_cell(
     if not isinstance(periods, (tuple, list)) or not periods:
         raise ValueError(f"periods must be a tuple of ints, one for each module, got {periods!r}")
     for period in periods:
-        checks.size("periods", period)
-        if period > np.iinfo(np.int32).max:
-            raise ValueError(f"periods must be below 2³¹, for t is an int32, got {period}")
+        checks.size("periods", period)  # and t is an int32
     return _clockwork_cell(tuple(map(int, periods)), activation, checks.flag("bias", bias))
 
 
@@ -71,8 +70,8 @@ def _clockwork_cell(periods, activation, bias):
         return ClockworkState(jnp.where(active, jnp.zeros_like(dh), dh), NO_COTANGENT), delta
 
     def initial_state(params, batch_shape):
-        U = params["U"]
-        return ClockworkState(jnp.zeros((*batch_shape, U.shape[1]), U.dtype), jnp.zeros(batch_shape, jnp.int32))
+        U, batch = checked_start("clockwork", params, batch_shape)
+        return ClockworkState(jnp.zeros((*batch, U.shape[1]), U.dtype), jnp.zeros(batch, jnp.int32))
 
     cell = gated_cell(
         "clockwork",

@@ -78,7 +78,7 @@ rnn = rnn_cell()
 
 def _irnn_init(key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:
     """U normal with deviation 0.001, W the identity, b zero."""
-    check_init(input_size, hidden_size, dtype)
+    check_init(key, input_size, hidden_size, dtype)
     U = 0.001 * jax.random.normal(key, (input_size, hidden_size), jnp.float32)
     return {"U": U.astype(dtype), "W": jnp.eye(hidden_size, dtype=dtype), "b": jnp.zeros(hidden_size, dtype)}
 

@@ -11,12 +11,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jbptt import checks
 from jbptt.cells.making import maker
 from jbptt.cells.pieces import (
     bias_vjp,
     biased,
     check_init,
     check_params,
+    checked_start,
     masked,
     multiples_of,
     project,
@@ -64,8 +66,12 @@ def gated_cell(
     - `others`: the parameters that `pointwise` uses, and their shapes in multiples of H: {"p": (3,)} is p [3·H].
     - `optional`: those of them that parameters may do without.
 
-    Raises ValueError for others of a name that the cell has a use for itself.
+    Raises ValueError for others of a name that the cell has a use for itself, TypeError for a state that is no
+    NamedTuple with its h first.
     """
+    checks.size("gates", gates)
+    if not getattr(state_type, "_fields", ()) or state_type._fields[0] != "h":
+        raise TypeError(f"state_type must be a NamedTuple whose first field is h, got {state_type!r}")
     others = others or {}
     if taken := sorted({"U", "W", "WT", "b"} & others.keys()):
         raise ValueError(f"others must have names of their own, and {taken} are taken: U, W and b, and WT for Wᵀ")
@@ -75,8 +81,8 @@ def gated_cell(
         return {"W": product.shape(hidden_size, gates)} | multiples_of(hidden_size, others)
 
     def initial_state(params, batch_shape):
-        U = params["U"]
-        return state_type(*[jnp.zeros((*batch_shape, U.shape[1] // gates), U.dtype) for _ in state_type._fields])
+        U, batch = checked_start(name, params, batch_shape)
+        return state_type(*[jnp.zeros((*batch, U.shape[1] // gates), U.dtype) for _ in state_type._fields])
 
     def check(params, x):
         check_params(name, params, x, gates=gates, needed=needed, optional={"b", *optional}, shapes=shapes)
@@ -123,6 +129,7 @@ def gated_init(
 ) -> Callable[..., Params]:
     """The initialiser of a gated cell: each gate's block of U Glorot-uniform (Glorot and Bengio 2010), of W
     orthogonal (Saxe 2014), everything else zero. Two of equal arguments are equal."""
+    checks.size("gates", gates)
     return _GatedInit(gates, bias, product, tuple((others or {}).items()))
 
 
@@ -135,7 +142,7 @@ class _GatedInit:  # not a closure, so that it can be pickled
 
     def __call__(self, key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:
         gates, product = self.gates, self.product
-        check_init(input_size, hidden_size, dtype)
+        check_init(key, input_size, hidden_size, dtype)
         product.shape(hidden_size, gates)
         key_U, key_W = jax.random.split(key)
         params = {

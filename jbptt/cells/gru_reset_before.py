@@ -33,6 +33,7 @@ from jbptt.cells.pieces import (
     biased,
     blocks,
     check_params,
+    checked_start,
     join,
     masked,
     multiples_of,
@@ -101,8 +102,8 @@ def _reset_cell(name, gating, bias, reference):
     G = gating.number + 1
 
     def initial_state(params, batch_shape):
-        W = params["W"]
-        return GRUState(jnp.zeros((*batch_shape, W.shape[0]), W.dtype))
+        W, batch = checked_start(name, params, batch_shape, "W")
+        return GRUState(jnp.zeros((*batch, W.shape[0]), W.dtype))
 
     def check(params, x):
         def shapes(hidden_size):

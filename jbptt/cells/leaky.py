@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jbptt import checks
+from jbptt._jax import types
 from jbptt.cells.elman import RNNState
 from jbptt.cells.gated import gated_cell, gated_init
 from jbptt.cells.making import maker
@@ -55,6 +56,8 @@ def leaky_rnn_cell(
     and later for parameters of another H.
     """
     check_activation("activation", activation)
+    if types.is_traced(alpha):
+        raise TypeError("alpha must be a number, known before tracing: it makes the cell")
     checks.positive("alpha", alpha, 1)
     mask = _checked("mask", mask, "[H, H]", (0, 1))
     signs = _checked("signs", signs, "[H]", (-1, 1))
@@ -76,7 +79,7 @@ def _checked(name, array, symbols, entries):
     except ValueError as error:
         raise ValueError(f"{name} must have shape {symbols}: {error}") from None
     if array.ndim != symbols.count("H") or not array.size:
-        raise ValueError(f"{name} must have shape {symbols}, got {list(array.shape)}")
+        raise ValueError(f"{name} must have shape {symbols}, H at least 1, got {list(array.shape)}")
     if not np.isin(array, entries).all():
         raise ValueError(f"{name} must be of {entries[0]} and {entries[1]}, got {np.setdiff1d(array, entries)[:3]}")
     return array

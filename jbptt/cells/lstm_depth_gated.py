@@ -33,6 +33,7 @@ from jbptt.cells.pieces import (
     biased,
     blocks,
     check_params,
+    checked_start,
     join,
     maker_name,
     project,
@@ -94,6 +95,7 @@ def _lstm_depth_gated_cell(L, bias):
     above_init = forgetting_little(gated_init(5, bias=bias))
 
     def init(key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:
+        checks.key("key", key)
         keys = jax.random.split(key, L)
         lowest = lowest_init(keys[0], input_size, hidden_size, dtype)
         above = [above_init(k, hidden_size, hidden_size, dtype) for k in keys[1:]]
@@ -107,8 +109,9 @@ def _lstm_depth_gated_cell(L, bias):
         return {name: leaf for name, leaf in params.items() if bias or name != "b_above"}
 
     def initial_state(params, batch_shape):
-        H, dtype = params["U"].shape[1] // 4, params["U"].dtype
-        return DepthGatedState(*[jnp.zeros((*batch_shape, n * H), dtype) for n in (1, L - 1, L)])
+        U, batch = checked_start("lstm_depth_gated", params, batch_shape)
+        H = U.shape[1] // 4
+        return DepthGatedState(*[jnp.zeros((*batch, n * H), U.dtype) for n in (1, L - 1, L)])
 
     def check(params, x):
         needed, optional = {"U", *_shapes(L, 1)} - {"b_above"}, {"b", "b_above"}

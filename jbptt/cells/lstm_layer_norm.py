@@ -32,6 +32,7 @@ from jbptt.cells.pieces import (
     biased,
     blocks,
     check_params,
+    checked_start,
     join,
     masked,
     multiples_of,
@@ -95,8 +96,8 @@ def _lstm_layer_norm_cell(bias):
 
 
 def _initial_state(params, batch_shape):
-    W = params["W"]
-    return LSTMState(*[jnp.zeros((*batch_shape, W.shape[0]), W.dtype) for _ in LSTMState._fields])
+    W, batch = checked_start("lstm_layer_norm", params, batch_shape, "W")
+    return LSTMState(*[jnp.zeros((*batch, W.shape[0]), W.dtype) for _ in LSTMState._fields])
 
 
 def _check(params, x):

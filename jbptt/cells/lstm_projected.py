@@ -21,7 +21,17 @@ from jbptt.cells.gated import gated_init
 from jbptt.cells.lstm import forgetting_little
 from jbptt.cells.lstm_pair import Form, LSTMState, lstm_pair
 from jbptt.cells.making import maker
-from jbptt.cells.pieces import bias_vjp, biased, check_init, check_params, masked, project, project_vjp, with_params
+from jbptt.cells.pieces import (
+    bias_vjp,
+    biased,
+    check_init,
+    check_params,
+    checked_start,
+    masked,
+    project,
+    project_vjp,
+    with_params,
+)
 from jbptt.cells.products import drawn, transposed
 from jbptt.cells.rule import Cell, Consts, Params, Rule
 from jbptt.feedforward.layer import weight_gradient
@@ -55,7 +65,7 @@ def lstm_projected_cell(proj_size: int | None = None, *, bias: bool = True) -> C
 @cache
 def _lstm_projected_cell(proj_size, bias):
     def init(key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:
-        check_init(input_size, hidden_size, dtype)
+        check_init(key, input_size, hidden_size, dtype)
         P = max(1, hidden_size // 2) if proj_size is None else proj_size
         key, key_W, key_R = jax.random.split(key, 3)
         params = forgetting_little(gated_init(GATES, bias=bias))(key, input_size, hidden_size, dtype)
@@ -68,8 +78,8 @@ def _lstm_projected_cell(proj_size, bias):
 
 
 def _initial_state(params, batch_shape):
-    R = params["R"]
-    h, c = (jnp.zeros((*batch_shape, features), R.dtype) for features in R.shape[::-1])
+    R, batch = checked_start("lstm_projected", params, batch_shape, "R")
+    h, c = (jnp.zeros((*batch, features), R.dtype) for features in R.shape[::-1])
     return LSTMState(h, c)
 
 

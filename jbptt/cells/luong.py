@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jbptt import checks
 from jbptt.cells.attending import (
     Attended,
     AttendedDelta,
@@ -84,6 +85,7 @@ def _luong_cell(inner, score_name, memory_size, attention_size):
     needed = {"dot": set(), "general": {"Wq"}, "concat": {"Wq", "v"}}[score_name] | {"Uc", "Wc", "Ws"}
 
     def init(key: jax.Array, input_size: int, hidden_size: int, dtype=jnp.float32) -> Params:
+        checks.key("key", key)
         key, *keys = jax.random.split(key, 7)
         params, H, GH = inner_init(inner, key, input_size, hidden_size, dtype)
         M = memory_size or H

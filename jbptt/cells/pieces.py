@@ -3,7 +3,7 @@
 T time, B batch (any number of batch axes, none included), I inputs, H units, G gates.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -63,11 +63,30 @@ def maker_name(name: str, **options: tuple[Any, Any]) -> str:
     return f"{name}_cell({', '.join(given)})" if given else name
 
 
-def check_init(input_size: int, hidden_size: int, dtype: Any) -> None:
+LARGEST_WEIGHTS = 2**38
+"""Entries: a terabyte in float32. XLA ends the process where a size in bytes overflows."""
+
+
+def check_init(key: jax.Array, input_size: int, hidden_size: int, dtype: Any) -> None:
     """Raises TypeError or ValueError for what no cell can be initialised with."""
+    checks.key("key", key)
     checks.size("input_size", input_size)
     checks.size("hidden_size", hidden_size)
     checks.floating_dtype("dtype", dtype)
+    if (int(input_size) + int(hidden_size)) * int(hidden_size) > LARGEST_WEIGHTS:
+        raise ValueError(
+            f"input_size and hidden_size must be of weights that fit a memory, got {input_size} and {hidden_size}"
+        )
+
+
+def checked_start(name: str, params: Any, batch_shape: Any, weight: str = "U") -> tuple[jax.Array, tuple[int, ...]]:
+    """(that of the parameters of the cell `name`, from which the state's sizes are known; the batch's shape).
+
+    Raises ValueError or TypeError for other parameters, or what is no shape."""
+    if not isinstance(params, Mapping) or weight not in params:
+        got = sorted(map(str, params)) if isinstance(params, Mapping) else type(params).__name__
+        raise ValueError(f"params must be those of one cell, as the init of {name} makes them, got {got}")
+    return params[weight], checks.batch_shape("batch_shape", batch_shape)
 
 
 def multiples_of(hidden_size: int, multiples: dict[str, tuple[int, ...]]) -> Shapes:

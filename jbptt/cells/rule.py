@@ -106,3 +106,6 @@ class Cell(NamedTuple):
 
     def __reduce__(self):
         return reduced(self)
+
+    def __repr__(self):  # its functions' addresses say nothing
+        return f"<jbptt.Cell {self.name}>"

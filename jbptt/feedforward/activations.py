@@ -6,14 +6,16 @@ where a rounds to ±1 it is 0, as JAX's is.)
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, fields
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 
 @jax.tree_util.register_static
-class Activation(NamedTuple):
+@dataclass(frozen=True)  # no NamedTuple: JAX's transformations take weak references to what they are given
+class Activation:
     """An activation that can be called, a = f(z), and its derivative f′. In a pytree it has no leaves.
 
     - `name`: what messages call it.
@@ -35,12 +37,19 @@ class Activation(NamedTuple):
         return a if self.keeps == "output" else z
 
     def __reduce__(self):  # JAX's functions cannot be pickled: the library's own activations are, by their names
-        return self.name if globals().get(self.name) is self else (Activation, tuple(self))
+        return (
+            self.name
+            if globals().get(self.name) is self
+            else (
+                Activation,
+                tuple(getattr(self, field.name) for field in fields(self)),
+            )
+        )
 
 
 def check_activation(name: str, activation: Activation) -> None:
     """Raises TypeError for an activation without its f′, ValueError for one that keeps neither a nor z."""
-    if not isinstance(activation, Activation):
+    if not (isinstance(activation, Activation) and callable(activation.f) and callable(activation.prime)):
         raise TypeError(
             f"{name} must be a jbptt.Activation, which carries f′ too, got {activation!r}: "
             "use e.g. jbptt.tanh, or jbptt.Activation(name, f, prime)"

@@ -83,10 +83,12 @@ def binary_cross_entropy(
     - `logits`: z; `targets`: t in [0, 1], of the same shape and dtype.
     - `weights`, `reduction`, `vjp`: as in `mse`.
 
-    Returns a scalar. Raises ValueError for shapes that do not fit, TypeError for integers or mixed dtypes.
+    Returns a scalar. Raises ValueError for shapes that do not fit and for targets out of range, where they are known,
+    TypeError for integers or mixed dtypes.
     """
     logits = checks.floating("logits", logits, "cast it")
     targets = _like_outputs(targets, logits, "logits")
+    checks.within("targets", targets, 1, "probabilities, in 0..1")
     return _weighted(Cost(_bce, _bce_vjp), reduction, logits, targets, _weights(weights, logits.shape, logits), vjp)
 
 

@@ -28,6 +28,7 @@ def mlp_init(key: jax.Array, sizes: Sequence[int], *, bias: bool = True, dtype=j
     """
     if not isinstance(sizes, Sequence):
         raise TypeError(f"sizes must be a sequence such as [inputs, hidden, outputs], got {type(sizes).__name__}")
+    checks.key("key", key)
     checks.floating_dtype("dtype", dtype)
     if len(sizes) < 2:
         raise ValueError(f"sizes must hold at least the input's and the output's, got {list(sizes)}")

@@ -1,5 +1,5 @@
 """Writing a sequence with a model that says what comes next: the likeliest token, a drawn one, or the best of several
-beams.
+beams. Where logits are NaN, so are the scores.
 
 T steps at most, B batch, W beams, V tokens.
 """
@@ -45,10 +45,11 @@ def greedy(next: Next, state: Any, start: jax.Array, *, end: int, steps: int) ->
     - `end`: the token that ends a sequence.
     - `steps`: T, at least 1, known before tracing.
 
-    Raises ValueError for steps below 1, TypeError for tokens that are no integers, the end among them.
+    Raises ValueError for steps below 1, and for an end that is no token, TypeError for tokens that are no integers, and
+    for a `next` that gives another state than it is given, or anything but logits beside it.
     """
-    start = _checked(start, steps, end)
-    return _one_by_one(_as_partial(next), state, start, jnp.arange(steps), Partial(_likeliest), end)
+    next, start = _checked(next, state, start, end, steps)
+    return _one_by_one(next, state, start, jnp.arange(steps), Partial(_likeliest), end)
 
 
 def _likeliest(_, logits):
@@ -70,13 +71,13 @@ def sampled(
     """A token drawn at every step, with the probabilities softmax(logits / temperature).
 
     - `temperature`: above 0.
-    - `top_k`: of the k likeliest alone; None, of all.
+    - `top_k`: of the k likeliest alone, and of what is as likely as the last of them; None, of all.
     - `top_p`: of the fewest alone whose probabilities, among those k, sum to p or more; above 0, at most 1.
 
     The score is that of the model, at temperature 1 and of all tokens. Others as in `greedy`; raises ValueError for a
     temperature or p out of range, and k below 1.
     """
-    start = _checked(start, steps, end)
+    next, start = _checked(next, state, start, end, steps)
     checks.key("key", key)
     checks.positive("temperature", temperature)
     checks.positive("top_p", top_p, most=1)
@@ -86,7 +87,7 @@ def sampled(
         draw = Partial(drawn, temperature)
     else:
         draw = Partial(drawn_of_likeliest, temperature, jnp.iinfo(jnp.int32).max if top_k is None else top_k, top_p)
-    return _one_by_one(_as_partial(next), state, start, jax.random.split(key, steps), draw, end)
+    return _one_by_one(next, state, start, jax.random.split(key, steps), draw, end)
 
 
 @partial(jax.jit, inline=True)
@@ -124,17 +125,16 @@ def n_best(
 
     Others as in `greedy`; raises ValueError for a penalty that is not finite.
     """
-    start = _checked(start, steps, end)
     checks.size("width", width)
-    checks.shape("start", start, "[B]", start.shape[:1] or (1,))
     checks.finite("length_penalty", length_penalty)
-    return _n_best(steps, width, _as_partial(next), state, start, end, length_penalty)
+    next, start = _checked(next, state, start, end, steps, width)
+    return _n_best(steps, width, next, state, start, end, length_penalty)
 
 
 @partial(jax.jit, static_argnums=(0, 1), inline=True)
 def _n_best(steps, width, next, state, start, end, length_penalty):
     B = start.shape[0]
-    state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:, None], (B, width, *leaf.shape[1:])), state)
+    state = _of_beams(state, width)
     token = jnp.broadcast_to(start[:, None], (B, width)).astype(jnp.int32)
     dtype = accumulator(jax.eval_shape(next, state, token)[1])
     score = jnp.where(jnp.arange(width) == 0, 0, jnp.full_like(token, -jnp.inf, dtype))  # one beam to begin with
@@ -165,17 +165,39 @@ def _n_best(steps, width, next, state, start, end, length_penalty):
     return Decoded(in_order, order(lengths), order(score))
 
 
-def _as_partial(next):
-    return next if isinstance(next, Partial) else Partial(next)
+def _of_beams(state, width):  # [B, ...] -> [B, W, ...]
+    return jax.tree.map(lambda leaf: jnp.repeat(leaf[:, None], width, axis=1), state)
 
 
-def _checked(start, steps, end):
+def _checked(next, state, start, end, steps, width=None):
+    """(next as a `Partial`, start as an array), and the rest checked with them."""
+    if not callable(next):
+        raise TypeError(f"next must be a function of a state and tokens, got {type(next).__name__}")
     checks.size("steps", steps)
     checks.integer("end", end)
     start = checks.array("start", start)
     if not jnp.issubdtype(start.dtype, jnp.integer):
         raise TypeError(f"start must be integers, a token each, got {start.dtype}")
-    return start
+    tokens, state = jax.eval_shape(lambda start: start.astype(jnp.int32), start), jax.eval_shape(lambda: state)
+    if width is not None:
+        checks.shape("start", start, "[B]", start.shape[:1] or (1,))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+            checks.shape("state" + jax.tree_util.keystr(path), leaf, "[B, ...]", (*start.shape, *leaf.shape[1:]))
+        tokens, state = jax.eval_shape(lambda tree: _of_beams(tree, width), (tokens, state))
+    next = next if isinstance(next, Partial) else Partial(next)
+    given = jax.eval_shape(next, state, tokens)
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise TypeError(f"next must give a pair, (state, logits), got {type(given).__name__}")
+    checks.like("the state that next gives", given[0], state, "it must be like the one that it is given")
+    logits = given[1]
+    if getattr(logits, "shape", ())[:-1] != tokens.shape or logits.ndim != tokens.ndim + 1:
+        shape = list(getattr(logits, "shape", [])) or type(logits).__name__
+        raise ValueError(f"next must give logits [..., V] for tokens [...] = {list(tokens.shape)}, got {shape}")
+    if not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise TypeError(f"next must give logits in floating point, got {logits.dtype}")
+    last = logits.shape[-1] - 1
+    checks.within("end", checks.array("end", end), last, f"a token in 0..{last}")
+    return next, start
 
 
 def _lengths(tokens, end):

@@ -61,7 +61,7 @@ def bidirectional(
         if value is not None and not (isinstance(value, (tuple, list)) and len(value) == 2):
             raise ValueError(f"{name} must be a pair, (forward's, backward's), got {type(value).__name__}")
     starts = (None, None) if state is None else state
-    checks.key("key", key)
+    checks.optional_key("key", key)
     keys = (None, None) if key is None else jax.random.split(key)
     forward: dict[str, Any] = options | {"lengths": lengths, "mask": mask, "key": keys[0]}
     backward: dict[str, Any] = options | {"lengths": lengths, "mask": mask, "key": keys[1], "reverse": True}
@@ -100,6 +100,7 @@ def stack_init(
     Raises ValueError unless there are as many sizes as layers, and TypeError or ValueError for bad ones.
     """
     check_layers(layers)
+    checks.key("key", key)
     sizes = list(hidden_size) if isinstance(hidden_size, Sequence) else [hidden_size] * len(layers)
     if len(sizes) != len(layers):
         raise ValueError(f"hidden_size must be an int or one for each of {len(layers)} layers, got {len(sizes)}")
@@ -144,7 +145,7 @@ def stack(
         if value is not None and len(value) != len(layers):
             raise ValueError(f"{name} must be one for each of {len(layers)} layers, got {len(value)}")
     checks.rate("dropout", dropout)
-    checks.key("key", key)
+    checks.optional_key("key", key)
     states = [None] * len(layers) if states is None else states
     reset_states = [None] * len(layers) if reset_states is None else reset_states
     ends, hs = [], xs

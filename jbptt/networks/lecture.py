@@ -48,6 +48,7 @@ def network_init(
     sizes.
     """
     check_cell(cell)
+    checks.key("key", key)
     checks.size("output_size", output_size)
     key_cell, key_output = jax.random.split(key)
     cell_params = cell.init(key_cell, input_size, hidden_size, dtype)

@@ -24,6 +24,7 @@ from jbptt.networks.decoding import Next
 from jbptt.networks.layers import Bidirectional, Layer, check_layers, stack, stack_init
 from jbptt.networks.memory import with_memory
 from jbptt.recurrence.inputs import Inputs, Spec
+from jbptt.recurrence.options import checked_lengths
 from jbptt.recurrence.plain import plain_residuals
 from jbptt.recurrence.regularisation import dropped
 from jbptt.unrolling import check_cell, like_batch
@@ -55,8 +56,7 @@ def seq2seq_init(
     A decoder's layer starts from the last state of the encoder's layer beside it: the same where the two are alike,
     else tanh of a dense layer, a "bridge", of all that state. Raises ValueError unless both have as many layers.
     """
-    if not isinstance(model, Seq2Seq):
-        raise TypeError(f"model must be a jbptt.Seq2Seq(encoder, decoder), got {type(model).__name__}")
+    _check_model(model)
     check_layers(model.encoder, "encoder")
     check_layers(model.decoder, "decoder")
     for cell in model.decoder:
@@ -65,6 +65,7 @@ def seq2seq_init(
         raise ValueError(f"decoder must have as many layers as encoder, {len(model.encoder)}, got {len(model.decoder)}")
     if model.reverse and any(isinstance(layer, Bidirectional) for layer in model.encoder):
         raise ValueError("encoder must have no Bidirectional layer where reverse is True: it reads both ways already")
+    checks.key("key", key)
     checks.size("source_size", source_size)
     checks.size("target_size", target_size)
     keys = jax.random.split(key, 6)
@@ -117,14 +118,18 @@ def seq2seq(
     where they are traced), lengths or batches that do not fit, TypeError for tokens that are no integers.
     """
     checks.rate("dropout", dropout)
-    checks.key("key", key)
-    keys = [None] * 5 if key is None else jax.random.split(key, 5)
-    rates: dict[str, Any] = {"dropout": dropout, "recurrent_dropout": recurrent_dropout}
-    xs = dropped(keys[0], dropout, _embedded("source", params["source"], source))
-    decoder, states = _started(model, params, xs, source_lengths, vjp, key=keys[1], **rates)
-    xs = dropped(keys[2], dropout, _embedded("target", params["target"], target))
+    checks.optional_key("key", key)
+    source, source_lengths = _checked(model, params, source, source_lengths)
+    target = _tokens("target", "[T, B]", target, params["target"])
     if target.shape[1:] != source.shape[1:]:
         raise ValueError(f"target must have source's batch, {list(source.shape[1:])}, got {list(target.shape[1:])}")
+    if target_lengths is not None:
+        target_lengths = checked_lengths(target_lengths, *_steps_and_batch(target), name="target_lengths")
+    keys = [None] * 5 if key is None else jax.random.split(key, 5)
+    rates: dict[str, Any] = {"dropout": dropout, "recurrent_dropout": recurrent_dropout}
+    xs = dropped(keys[0], dropout, _embedded(params["source"], source))
+    decoder, states = _started(model, params, xs, source_lengths, vjp, key=keys[1], **rates)
+    xs = dropped(keys[2], dropout, _embedded(params["target"], target))
     _, hs = stack(model.decoder, decoder, xs, states, lengths=target_lengths, vjp=vjp, key=keys[3], **rates)
     return dense(params["output"], dropped(keys[4], dropout, hs), vjp=vjp)
 
@@ -136,11 +141,12 @@ def alignments(
 
     Raises ValueError for a decoder without attention.
     """
+    source, source_lengths = _checked(model, params, source, source_lengths)
     cell = model.decoder[-1]
     if not _attends(model):
         raise ValueError(f"decoder must end in a bahdanau_cell or a luong_cell to have alignments, not in {cell.name}")
-    decoder, states = _started(model, params, _embedded("source", params["source"], source), source_lengths, "manual")
-    xs = _embedded("target", params["target"], target)
+    decoder, states = _started(model, params, _embedded(params["source"], source), source_lengths, "manual")
+    xs = _embedded(params["target"], _tokens("target", "[T, B]", target, params["target"]))
     if len(decoder) > 1:
         _, xs = stack(model.decoder[:-1], decoder[:-1], xs, states[:-1])
     cell.check(decoder[-1].params, xs)
@@ -157,7 +163,8 @@ def decoder_of(
     model: Seq2Seq, params: Params, source: jax.Array, *, source_lengths: Any = None
 ) -> tuple[Next, tuple[Any, ...]]:
     """(next, state) for `greedy`, `sampled` and `beam_search`: the decoder, having read the source [S, B]."""
-    decoder, states = _started(model, params, _embedded("source", params["source"], source), source_lengths, "manual")
+    source, source_lengths = _checked(model, params, source, source_lengths)
+    decoder, states = _started(model, params, _embedded(params["source"], source), source_lengths, "manual")
     return Partial(_next_of(tuple(model.decoder)), decoder, params["target"], params["output"]), states
 
 
@@ -167,7 +174,7 @@ def _next_of(cells):
 
     def next(decoder, embedding, output, states, tokens):
         with_beams = [*decoder[:-1], _for_beams(decoder[-1], tokens.shape)]
-        states, hs = stack(cells, with_beams, _embedded("tokens", embedding, tokens[None]), states)
+        states, hs = stack(cells, with_beams, _embedded(embedding, tokens[None]), states)
         return states, dense(output, hs[0])
 
     return next
@@ -190,12 +197,42 @@ def _started(model, params, xs, source_lengths, vjp, **options):
     return decoder, tuple(like_batch(state, xs) for state in states)  # a bridge's zeros are sharded as nothing yet
 
 
-def _embedded(name, embedding, tokens):
+def _check_model(model):
+    if not isinstance(model, Seq2Seq):
+        raise TypeError(f"model must be a jbptt.Seq2Seq(encoder, decoder), got {type(model).__name__}")
+
+
+def _checked(model, params, source, source_lengths):
+    """(source, its lengths), the model and its parameters checked too."""
+    _check_model(model)
+    names = {"source", "target", "encoder", "decoder", "bridges", "output"}
+    checks.keys("params", params, names, set(), "make it with jbptt.seq2seq_init")
+    source = _tokens("source", "[S, B]", source, params["source"])
+    S, batch = _steps_and_batch(source)
+    if S == 0:
+        raise ValueError(f"source must have at least one token, S of [S, B], got {list(source.shape)}")
+    if source_lengths is None:
+        return source, None
+    return source, checked_lengths(source_lengths, S, batch, name="source_lengths", least=1)
+
+
+def _steps_and_batch(tokens):
+    steps, *batch = tokens.shape
+    return steps, tuple(batch)
+
+
+def _tokens(name, symbols, tokens, embedding):
     tokens = checks.array(name, tokens)
     if not jnp.issubdtype(tokens.dtype, jnp.integer):
         raise TypeError(f"{name} must be integers, tokens, got {tokens.dtype}")
+    if tokens.ndim == 0:
+        raise ValueError(f"{name} must have shape {symbols}, got []")
     last = embedding.shape[0] - 1
     checks.within(name, tokens, last, f"tokens in 0..{last}")
+    return tokens
+
+
+def _embedded(embedding, tokens):
     rows = jnp.where(tokens < 0, embedding.shape[0], tokens)  # −1 is no last token
     sharding = types.sharding_like(tokens, [*range(tokens.ndim), None])  # which JAX does not find by itself
     return jnp.asarray(embedding).at[rows].get(mode="fill", out_sharding=sharding)

@@ -13,13 +13,15 @@ from jax import lax
 from jbptt import checks
 
 
-def checked_lengths(lengths: Any, T: int, batch: tuple[int, ...]) -> jax.Array:
-    """`lengths` [B], int32. Raises TypeError or ValueError unless they are integers in 0..T."""
-    lengths = checks.array("lengths", lengths)
+def checked_lengths(
+    lengths: Any, T: int, batch: tuple[int, ...], *, name: str = "lengths", least: int = 0
+) -> jax.Array:
+    """`lengths` [B], int32. Raises TypeError or ValueError unless they are integers in least..T."""
+    lengths = checks.array(name, lengths)
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
-        raise TypeError(f"lengths must be integers, got {lengths.dtype}")
-    checks.shape("lengths", lengths, "[B]", batch)
-    checks.within("lengths", lengths, T, f"in 0..T = 0..{T}")
+        raise TypeError(f"{name} must be integers, got {lengths.dtype}")
+    checks.shape(name, lengths, "[B]", batch)
+    checks.within(name, lengths, T, f"in {least}..T = {least}..{T}", least)
     return lengths.astype(jnp.int32)
 
 

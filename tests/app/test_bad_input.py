@@ -61,6 +61,9 @@ def test_text_that_is_a_folder(fails, here):
         ("--learning-rate", 0),
         ("--learning-rate", "nan"),
         ("--learning-rate", "inf"),
+        ("--learning-rate", "1e-308"),
+        ("--steps", 10**18),
+        ("--layers", 999999999),
         ("--clip", -1),
         ("--dtype", "int8"),
         ("--vjp", "hand"),
@@ -89,6 +92,14 @@ def test_out_that_holds_something_else(fails, text, here):
 def test_out_that_checkpoints_cannot_be_kept_in(fails, text, here):
     assert "has a backslash in its name" in fails("train", "chars", text, *SMALL, "--out", "a\\b")
     assert not (here / "a\\b").exists()
+
+
+def test_out_that_is_another_option(fails, text, here):
+    assert "--out --resume looks like another option" in fails("train", "chars", text, *SMALL, "--out", "--resume")
+
+
+def test_a_text_without_an_end(fails, here):
+    assert "--text /dev/zero is a device" in fails("train", "chars", "--text", "/dev/zero")
 
 
 def test_out_that_is_a_file(fails, text):
@@ -163,6 +174,7 @@ def test_damaged_config(fails, run, content):
         ("optimizer", "sgd"),
         ("dtype", "float8"),
         ("learning_rate", float("nan")),
+        ("checkpoint_every", "often"),
         ("colour", "red"),
     ],
 )
@@ -188,6 +200,7 @@ def test_damaged_metrics(fails, run):
         (["--prime", "a", "--temperature", "-1"], "--temperature"),
         (["--prime", "a", "--temperature", "nan"], "--temperature"),
         (["--prime", "a", "--length", "0"], "--length"),
+        (["--prime", "a", "--length", "3000000000"], "--length"),
     ],
 )
 def test_sample(fails, run, arguments, says):

@@ -23,8 +23,12 @@ def test_markdown(jbptt):
     assert len({len(line) for line in (head, rule, *lines)}) == 1, "columns are aligned"
 
 
-def test_sizes_that_a_cell_cannot_have(fails):
-    assert "rnn_heads: hidden_size must be a multiple of heads = 4, got 6" in fails("cells", "--sizes", "5,6")
+def test_sizes_that_some_cells_cannot_have(jbptt, fails):
+    status, out, _ = jbptt("cells", "--sizes", "5,6", "--json")
+    rows = {row["cell"]: row for row in map(json.loads, out.splitlines())}
+    assert (status, list(rows)) == (0, list(CELLS))
+    assert rows["rnn_heads"]["reason"] == "hidden_size must be a multiple of heads = 4, got 6"
+    assert "hidden_size must be a multiple of heads = 4, got 6" in jbptt("cells", "--sizes", "5,6")[1]
     assert "--sizes must be numbers" in fails("cells", "--sizes", "5")
 
 

@@ -5,10 +5,12 @@ import math
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from jbptt.app.json_lines import json_line
+from jbptt.app.terminal import shown
 
 TRAIN = "train chars text.txt --steps 2 --hidden 4 --batch 2 --length 8 --out run"
 
@@ -73,3 +75,10 @@ def test_interrupted_while_it_starts(here):
 def test_json_is_strict():
     line = json_line({"a": math.nan, "b": [1.0, -math.inf], "c": {"d": (math.inf, "é")}, "e": None})
     assert json.loads(line) == {"a": None, "b": [1.0, None], "c": {"d": [None, "é"]}, "e": None}
+
+
+def test_a_terminal_is_not_given_control_characters(monkeypatch):
+    text = "a\x1b[2J\x9b\x7f\tb\n"
+    assert shown(text) == text
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: True))
+    assert shown(text) == "a␛[2J�␡\tb\n"

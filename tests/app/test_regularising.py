@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jbptt.app import regularising, training
+from jbptt.app.every import Every
 from jbptt.app.metrics import read_rows
 from jbptt.app.tasks.chars import model
 from jbptt.app.tasks.chars.settings import Settings
@@ -74,7 +75,7 @@ def test_a_rate_that_is_no_number(fails, text, option):
     ids=str,
 )
 def test_patience(losses, patience, ends):
-    task = training.Task(9, None, None, None, "", 1, 1, 1, patience)
+    task = training.Task(9, None, None, None, "", 1, 1, 1, Every(), patience)
     rows = [{"validation_nats": loss} for loss in losses for loss in (None, loss)]
     assert training._is_out_of_patience(task, rows) == ends
 
@@ -92,6 +93,17 @@ def test_training_that_ends_early_takes_the_best_weights(jbptt, text, here):
     assert stopped["step"] == max(validations) < 300
     assert stopped["best"] == min(validations, key=validations.get)
     assert events[-1]["validation_nats"] == pytest.approx(validations[stopped["best"]], rel=1e-5)
+
+
+def test_a_run_out_of_patience_goes_on_only_if_given_more(jbptt, text, here):
+    options = ("--learning-rate", "3", "--schedule", "constant", "--validations", "60", "--patience", "2")
+    jbptt("train", "chars", "--text", text, *LEARNS, *options, "--out", "run")
+    before = (here / "run/metrics.csv").read_text()
+    status, out, _ = jbptt("train", "chars", "--resume", "--out", "run")
+    assert (status, "no validation was better" in out) == (0, True)
+    assert (here / "run/metrics.csv").read_text() == before
+    assert jbptt("train", "chars", "--resume", "--out", "run", "--patience", "0")[0] == 0
+    assert read_rows(here / "run")[-1]["step"] == 300
 
 
 def test_keys_of_steps_are_none_where_nothing_is_drawn():

@@ -129,6 +129,9 @@ def test_checkpoints_are_saved_as_often_as_asked_for(jbptt, text, monkeypatch, e
     often = ["--validations", "2", "--checkpoint-every", every]
     assert jbptt(*options(text)[:-1], 16, "--out", "often", *often)[0] == 0
     assert saved == steps
+    del saved[:]
+    assert jbptt("train", "chars", "--resume", "--out", "often", "--steps", 20)[0] == 0
+    assert saved[0] == {"3": 19, "1e-9m": 17, "60m": 20}[every], "as often as before"
 
 
 @pytest.mark.parametrize("every", ["0", "-1", "2.5", "nan", "0m", "infm", "soon"])

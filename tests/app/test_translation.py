@@ -80,7 +80,7 @@ def test_translates_the_lines_of_a_file_and_of_standard_input(jbptt, learned, mo
     (learned.parent / "lines.txt").write_bytes(lines)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines)))
     for file in ("lines.txt", "-"):
-        assert jbptt("translate", "run", "ab", "--file", file)[:2] == (0, "ba\ncba\nbac\n")
+        assert jbptt("translate", "run", "ab", "--file", file)[:2] == (0, "ba\ncba\n\nbac\n"), "an empty line stays one"
 
 
 def test_gives_the_best_of_the_beams_in_order(jbptt, learned):
@@ -89,6 +89,11 @@ def test_gives_the_best_of_the_beams_in_order(jbptt, learned):
     assert [(each["source"], each["rank"]) for each in results] == [(s, n) for s in ("abc", "ab") for n in (1, 2, 3)]
     assert results[0]["translation"] == "cba" and len({each["translation"] for each in results[:3]}) == 3
     assert results[0]["log_probability"] > max(each["log_probability"] for each in results[1:3])
+
+
+def test_lists_of_the_best_are_apart(jbptt, learned):
+    lines = jbptt("translate", "run", "abc", "ab", "--n-best", 2)[1].splitlines()
+    assert [lines[0], lines[2], lines[3], len(lines)] == ["cba", "", "ba", 5]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import numpy as np
 
 from jbptt.app import regularising, runs, training
 from jbptt.app.errors import UserError
+from jbptt.app.every import Every
 from jbptt.app.files import composed, read_config, write_atomically
 from jbptt.app.optimising import learning_rate
 from jbptt.app.plots import plot_losses
@@ -119,6 +120,7 @@ def _task(settings: Settings, corpus: Corpus) -> training.Task:
         items_per_step=settings.batch * settings.length,
         report_every=max(1, settings.steps // REPORTS),
         validate_every=max(1, settings.steps // settings.validations),
+        checkpoint_every=Every.of(settings.checkpoint_every),
         patience=settings.patience,
     )
 

@@ -27,3 +27,4 @@ class Settings(NamedTuple):
     zoneout: float = 0.0
     validations: int = 5
     patience: int = 0
+    checkpoint_every: str = "2m"

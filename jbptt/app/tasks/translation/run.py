@@ -9,6 +9,7 @@ import numpy as np
 
 from jbptt.app import regularising, runs, training
 from jbptt.app.errors import UserError
+from jbptt.app.every import Every
 from jbptt.app.files import composed, read_config, write_atomically
 from jbptt.app.optimising import learning_rate
 from jbptt.app.plots import HeatMap, plot_alignments, plot_losses
@@ -28,6 +29,9 @@ EVALUATED = 250
 
 SHOWN = 5
 """Examples printed, and drawn."""
+
+EMPTY = {"source": "", "rank": 1, "translation": "", "log_probability": None}
+"""The translation of nothing."""
 
 DRAWN = 50
 """Heat maps in a picture at most."""
@@ -71,16 +75,17 @@ def train_pairs(path: Path | None, given: dict[str, Any], folder: runs.Folder, r
 
 
 def translate(
-    path: Path, texts: list[str], beams: int, n_best: int, heat_map: Path | None, best: bool
-) -> list[dict[str, Any]]:
-    """What a trained model makes of texts.
+    path: Path, texts: list[str], lines: list[str], beams: int, n_best: int, heat_map: Path | None, best: bool
+) -> list[list[dict[str, Any]]]:
+    """What a trained model makes of texts, and of a file's lines after them, of which an empty one stays so.
 
     - `path`: the folder of a run, whose newest checkpoint is taken, or the `best`; or one of its checkpoints.
     - `beams`: how many are kept in the search; 1 takes the likeliest token each time.
     - `n_best`: how many of them to give, the best first.
     - `heat_map`: a PNG file to draw the alignments into.
 
-    Returns {"source", "rank", "translation", "log_probability"} of each. Raises UserError for what the user can mend.
+    Returns of each a list of {"source", "rank", "translation", "log_probability"}, the best first. Raises UserError
+    for what the user can mend.
     """
     run, step = runs.run_of(path)
     config = read_config(run, "dates", "pairs")
@@ -88,39 +93,46 @@ def translate(
     encoding = _encoding(config, settings)
     if heat_map is not None and settings.attention == "none":
         raise UserError(f"--heat-map needs a model with attention, and {run} has none")
-    if heat_map is not None and len(texts) > DRAWN:
-        raise UserError(f"--heat-map draws up to {DRAWN} texts, got {len(texts)}: give fewer")
-    texts = [composed(text, settings.nfc) for text in texts]
+    texts, lines = ([composed(text, settings.nfc) for text in some] for some in (texts, lines))
     for text in texts:
+        if not split(text, words=encoding.source.words):
+            raise UserError("TEXT must hold at least one token, got an empty one")
+    texts += lines
+    filled = [text for text in texts if split(text, words=encoding.source.words)]
+    if heat_map is not None and len(filled) > DRAWN:
+        raise UserError(f"--heat-map draws up to {DRAWN} texts, got {len(filled)}: give fewer")
+    for text in filled:
         _check_text(text, encoding)
     runs.use_dtype(settings)
     _, carry = runs.restored(run, step, _init(settings, encoding), best=best)
     params = carry.learners[settings.attention].params
-    translations = []
-    for part in _parts(texts):
+    translations = {}
+    for part in _parts(list(dict.fromkeys(filled))):
         batch = encoding.batch([Pair(text, "") for text in part])
         found = jax.device_get(
             _translate(
                 settings, settings.attention, params, batch.source, batch.source_lengths, encoding.target_size, beams
             )
         )
-        translations += [
-            {
-                "source": source,
-                "rank": n + 1,
-                "translation": encoding.target.text(found.tokens[:, b, n]),
-                "log_probability": float(found.scores[b, n]),
-            }
+        translations |= {
+            source: [
+                {
+                    "source": source,
+                    "rank": n + 1,
+                    "translation": encoding.target.text(found.tokens[:, b, n]),
+                    "log_probability": float(found.scores[b, n]),
+                }
+                for n in range(n_best)
+            ]
             for b, source in enumerate(part)
-            for n in range(n_best)
-        ]
+        }
     if heat_map is not None:
-        pairs = [Pair(result["source"], result["translation"]) for result in translations if result["rank"] == 1]
+        pairs = [Pair(text, translations[text][0]["translation"]) for text in filled]
         try:
             _draw(heat_map, settings, params, encoding, pairs)
         except OSError as error:
             raise UserError(f"--heat-map {heat_map} cannot be written: {error.strerror}") from None
-    return translations
+    return [translations.get(text, [EMPTY | {"source": text}]) for text in texts]
 
 
 def _prepared(reporter, settings, data, before, differs, config):
@@ -165,8 +177,6 @@ def _encoding(config, settings):
 
 def _check_text(text, encoding):
     tokens = split(text, words=encoding.source.words)
-    if not tokens:
-        raise UserError("TEXT must hold at least one token, got an empty one")
     if unknown := encoding.source.unknown(text):
         raise UserError(
             f"TEXT {_shown(text)} holds {unknown[0]!r}, which is not in the vocabulary that the model was given"
@@ -204,6 +214,7 @@ def _task(settings: Settings, data: Data) -> training.Task:
         items_per_step=settings.batch,
         report_every=max(1, settings.steps // REPORTS),
         validate_every=max(1, settings.steps // settings.validations),
+        checkpoint_every=Every.of(settings.checkpoint_every),
         patience=settings.patience,
     )
 

@@ -30,6 +30,7 @@ class Settings(NamedTuple):
     recurrent_dropout: float = 0.0
     validations: int = 5
     patience: int = 0
+    checkpoint_every: str = "2m"
     min_count: int = 1
 
 
