@@ -2,6 +2,7 @@
 leaves where they are kept beside parameters."""
 
 import copy
+import os
 import pickle
 import subprocess
 import sys
@@ -79,14 +80,13 @@ def test_activations_and_models(kept):
 
 def test_an_equal_cell_in_another_process(tmp_path):
     """Which has made none of them yet: what is equal here is equal there, and `init` draws the same."""
-    kept = {name: cell for name, cell in EVERY.items() if name not in REPLACED} | {
-        "forgets": jbptt.lstm_cell(bias=False)
-    }
+    kept = EVERY | {"forgets": jbptt.lstm_cell(bias=False)}
     drawn = {name: cell.init(jax.random.key(3), 4, 8) for name, cell in kept.items()}
     (tmp_path / "cells").write_bytes(pickle.dumps((kept, MODEL, jax.tree.map(jax.device_get, drawn))))
     code = """
 import pickle, sys
 import jax, numpy as np
+sys.path.insert(0, sys.argv[2])  # where the user's own functions are
 cells, model, drawn = pickle.load(open(sys.argv[1], "rb"))
 from jbptt.cells.table import CELLS
 import jbptt
@@ -95,8 +95,10 @@ for name, cell in cells.items():
     jax.tree.map(np.testing.assert_array_equal, cell.init(jax.random.key(3), 4, 8), drawn[name])
 assert cells["luong"] == jbptt.luong_cell(jbptt.irnn, score="concat", attention_size=3)
 assert model.decoder == (cells["bahdanau"],)
+import test_pickling
+assert {name: cells[name] for name in test_pickling.REPLACED} == test_pickling.REPLACED
 """
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "cells")], check=True)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "cells"), os.path.dirname(__file__)], check=True)
 
 
 def test_no_leaves_beside_parameters():
