@@ -82,15 +82,17 @@ def shape(name: str, array: Any, symbols: str, expected: tuple[int, ...]) -> Non
         raise ValueError(f"{name} must have shape {symbols} = {list(expected)}, got {list(array.shape)}")
 
 
-def within(name: str, numbers: jax.Array, largest: int, says: str, smallest: int = 0) -> None:
+def within(
+    name: str, numbers: jax.Array, largest: int, says: str, *, smallest: int = 0, where: jax.Array | None = None
+) -> None:
     """Raises ValueError unless all of them that are known, and not traced, are in smallest..largest; `says` words
-    that."""
-    if types.is_traced(numbers) or not numbers.size:
+    that. With `where`, which is then known too, of those alone where it is True."""
+    if types.is_traced(numbers) or types.is_traced(where):
         return
     known = np.asarray(numbers)  # NumPy: a constant inside jit is known, but what jnp computes of it there is not
-    least, most = known.min(), known.max()
-    if least < smallest or most > largest:
-        raise ValueError(f"{name} must be {says}, got {least}..{most}")
+    known = known if where is None else known[np.broadcast_to(np.asarray(where), known.shape)]
+    if known.size and (known.min() < smallest or known.max() > largest):
+        raise ValueError(f"{name} must be {says}, got {known.min()}..{known.max()}")
 
 
 def size(name: str, value: Any) -> None:

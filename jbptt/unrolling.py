@@ -5,6 +5,7 @@ T time, B batch (any number of batch axes, none included), I inputs, H units.
 
 import inspect
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
@@ -18,7 +19,8 @@ from jbptt.backends.choosing import choose
 from jbptt.backends.protocol import Backend, differentiable
 from jbptt.backends.scan import SCAN
 from jbptt.cells.rule import Cell, Consts, Params, State
-from jbptt.recurrence.inputs import Inputs, Outputs, Spec
+from jbptt.feedforward.rows import is_index
+from jbptt.recurrence.inputs import Inputs, Outputs, Spec, steps_of
 from jbptt.recurrence.masks import Masks, where, zeros
 from jbptt.recurrence.options import checked_resets, cuts, valid_steps
 from jbptt.recurrence.precision import floating_arrays, in_dtype
@@ -53,7 +55,8 @@ def unroll(
     - `cell`: e.g. `jbptt.lstm`.
     - `params`: as `cell.init` makes them, in a dict or any mapping that JAX knows; for a decoder with attention, what
       `with_memory` makes of them.
-    - `xs`: [T, B, I], time first, any number of batch axes ([T, I] has none), of the params' dtype; T may be 0.
+    - `xs`: [T, B, I], time first, any number of batch axes ([T, I] has none), of the params' dtype; T may be 0. Or
+      integers [T, B], or [T], in the place of one-hot rows: x U is then a row of U, and ∂C/∂U a sum for each row.
     - `state`: what the first step starts from, each field [B, H]; None means `cell.initial_state`, zeros.
     - `lengths`: [B] integers in 0..T; past a sequence's end h is put out as 0, the state stays that of its last step
       (of length 0: `state`), and nothing there, NaN included, touches a value or a gradient.
@@ -89,8 +92,8 @@ def unroll(
     Returns (state after the last step, every h [T, B, H]), of the params' dtype, or `compute_dtype`. Raises ValueError
     for an unknown `vjp`, for a backend that cannot run this (with the reason of each), for lengths out of range
     (clipped where they are traced), for rates not at least 0 and below 1, for recurrent dropout of a cell that has
-    none, and for shapes or a state's structure that do not fit, TypeError for integers, float16, and mixed dtypes
-    without a `compute_dtype`.
+    none, for integers not in 0..I-1 (zero rows where they are traced), and for shapes or a state's structure that do
+    not fit, TypeError for float16, booleans, and mixed dtypes without a `compute_dtype`.
     """
     last, hs, _ = _unrolled(
         cell,
@@ -161,26 +164,27 @@ def _unrolled(
     """What both put out: `Outputs`, with the rest of every state if that is wanted."""
     check_cell(cell)
     check_vjp(vjp)
-    xs = checks.floating("xs", xs, checks.FLOATS_FROM_INDICES)
-    if xs.ndim < 2:
-        raise ValueError(f"xs must have shape [T, B, I] (or [T, I] without a batch), got {list(xs.shape)}")
+    xs = _inputs(xs)
     if compute_dtype is not None:
         checks.floating_dtype("compute_dtype", compute_dtype)
         params, state, reset_state = floating_arrays(params=params, state=state, reset_state=reset_state)
         xs, state, reset_state = in_dtype((xs, state, reset_state), compute_dtype)
-    consts = _consts(cell, params, xs, compute_dtype)
-    T, *batch, _ = xs.shape
-    state = like_batch(start_state(cell, in_dtype(consts.params, xs.dtype), tuple(batch), state), xs)
+    steps = T, *batch = steps_of(xs)
+    consts, dtype = _consts(cell, params, xs, compute_dtype)
+    state = like_batch(start_state(cell, in_dtype(consts.params, dtype), tuple(batch), state), xs)
     if resets is None and reset_state is not None:
         raise ValueError("reset_state is what resets go back to: give resets [T, B] too")
     if reset_state is None:
         reset_state = None if resets is None else state
     else:
         reset_state = like_batch(checks.like("reset_state", reset_state, state, "it must be like the state"), xs)
-    valid = _like_steps(valid_steps(lengths, mask, xs.shape[:-1]), xs)
-    xs = xs if valid is None else _zero_elsewhere(valid, xs)
+    valid = _like_steps(valid_steps(lengths, mask, steps), xs)
+    if is_index(xs):
+        xs = _rows_that_there_are(cell, consts.params, xs, valid, dtype)
+    elif valid is not None:
+        xs = _zero_elsewhere(valid, xs)
     reverse = checks.flag("reverse", reverse)
-    resets = None if resets is None else _like_steps(checked_resets(resets, valid, xs.shape[:-1]), xs)
+    resets = None if resets is None else _like_steps(checked_resets(resets, valid, steps), xs)
     h_mask, zoneout = _drawn(cell, state, T, recurrent_dropout, zoneout, key)
     masks = Masks(valid, resets, _like_steps(cuts(truncate, T, reverse, valid), xs), zoneout)
     inputs = with_noise(cell.rule, Inputs(consts._replace(h_mask=h_mask), state, xs, masks, reset_state), noise, key)
@@ -224,20 +228,54 @@ def _steps(inputs, first, last):
     return inputs._replace(xs=xs, masks=masks)
 
 
+def _inputs(xs):
+    """Raises TypeError or ValueError for what cannot be inputs."""
+    xs = checks.array("xs", xs)
+    if is_index(xs):
+        if xs.ndim == 0:
+            raise ValueError("xs must have shape [T, B] where they are integers (or [T] without a batch), got []")
+        limits = jnp.iinfo(xs.dtype)
+        wide = jnp.clip(xs, max(-1, limits.min), min(checks.LARGEST_INDEX, limits.max))  # what is nobody's stays so
+        return wide.astype(jnp.int32)
+    xs = checks.floating("xs", xs, "cast it")
+    if xs.ndim < 2:
+        raise ValueError(f"xs must have shape [T, B, I] (or [T, I] without a batch), got {list(xs.shape)}")
+    return xs
+
+
+def _rows_that_there_are(cell, params, indices, valid, dtype):
+    """Integers as the rule takes them: as they are, or as one-hot rows. Raises ValueError for those out of range."""
+    number = params["U"].shape[0]
+    checks.within("xs", indices, number - 1, f"indices in 0..{number - 1}, of rows of params['U']", where=valid)
+    return indices if cell.rule.takes_indices else jax.nn.one_hot(indices, number, dtype=dtype)
+
+
 def _consts(cell, params, xs, compute_dtype):
-    """Raises ValueError or TypeError unless `params` are the cell's, with a memory if it attends, and xs fit them."""
+    """(the constants, the dtype of the steps). Raises ValueError or TypeError unless `params` are the cell's, with a
+    memory if it attends, and xs fit them."""
     consts = params if isinstance(params, Consts) else Consts(params)
-    cell.check(consts.params if compute_dtype is None else in_dtype(consts.params, compute_dtype), xs)
+    checked = consts.params if compute_dtype is None else in_dtype(consts.params, compute_dtype)
+    rows = _rows_like(checked, xs) if is_index(xs) else xs
+    cell.check(checked, rows)
     attends = "memory" in cell.rule.reads
     if attends and consts.memory is None:
         raise ValueError("params must have a memory to attend to: give them one with jbptt.with_memory(params, memory)")
     if not attends and consts.memory is not None:
         raise ValueError(f"params must have no memory for {cell.name}, which does not attend")
     if consts.memory is not None:
-        shape = (*xs.shape[1:-1], consts.memory.values.shape[-2])
+        shape = (*steps_of(xs)[1:], consts.memory.values.shape[-2])
         checks.shape("the memory's mask", consts.memory.mask, "[B, S]", shape)
     params = jax.tree.map(jnp.asarray, dict(consts.params))  # NumPy's, and other libraries' tensors, are taken
-    return consts._replace(params=params, memory=like_batch(consts.memory, xs))
+    return consts._replace(params=params, memory=like_batch(consts.memory, xs)), rows.dtype
+
+
+def _rows_like(params, indices):
+    """The type of the one-hot rows that integers stand for: as many features as "U" has rows. (Where there is none, the
+    cell's check tells of the parameters.)"""
+    U: Any = params.get("U") if isinstance(params, Mapping) else None
+    if getattr(U, "ndim", 0) != 2:
+        return jax.ShapeDtypeStruct((*indices.shape, 0), jnp.float32)
+    return jax.ShapeDtypeStruct((*indices.shape, U.shape[0]), U.dtype)
 
 
 def _zero_elsewhere(valid, tree):
@@ -274,7 +312,7 @@ def start_state(cell: Cell, params: Params, batch_shape: tuple[int, ...], state:
 
 def like_batch(state: Any, xs: jax.Array) -> Any:
     """The fields [B, ...] of a state, or a memory, with the batch sharded as that of xs, where types have shardings."""
-    batch = range(1, xs.ndim - 1)
+    batch = range(1, len(steps_of(xs)))
     return jax.tree.map(lambda leaf: types.resharded(leaf, xs, [*batch, *[None] * (leaf.ndim - len(batch))]), state)
 
 

@@ -26,6 +26,10 @@ OPTIONS = {
     "checkpoint": {"checkpoint": 3},
     "checkpoint and everything": {"checkpoint": 2, "lengths": True, "resets": True, "reverse": True},
     "truncate": {"truncate": 2},
+    "indices": {"indices": True},
+    "indices and everything": {
+        **{"indices": True, "lengths": True, "resets": True, "reset_state": True, "reverse": True, "checkpoint": 2},
+    },
     "zoneout": {"zoneout": 0.3, "key": jax.random.key(3)},
 }
 
@@ -41,6 +45,8 @@ class Problem:
         reset_state = None
         if self.options.pop("reset_state", False):
             reset_state = jax.tree.map(lambda leaf: leaf[::-1] - 1, state)
+        if self.options.pop("indices", False):
+            xs = draw.integers(-1, I + 1, (T, *batch)).astype(np.int32)  # some are nobody's
         if self.options.pop("lengths", False):
             self.options["lengths"] = draw.integers(0, T + 1, batch)
         if self.options.pop("resets", False):

@@ -39,7 +39,7 @@ UNROLL = {
     "xs of rank 1": (ValueError, r"xs must have shape \[T, B, I\]", lambda: unroll(zeros(I))),
     "xs of rank 0": (ValueError, r"xs must have shape", lambda: unroll(zeros())),
     "xs of other features": (ValueError, r"xs must have I = 4 features", lambda: unroll(zeros(T, B, 5))),
-    "integers for xs": (TypeError, r"xs must be floating point .*, got int32: .*one_hot", lambda: unroll(CLASSES)),
+    "booleans for xs": (TypeError, r"xs must be floating point .*, got bool", lambda: unroll(XS > 0)),
     "complex xs": (TypeError, r"xs must be floating point", lambda: unroll(XS.astype(jnp.complex64))),
     "xs of float64": (TypeError, r"xs is float64 but params\['U'\] is float32", lambda: unroll(XS.astype(jnp.float64))),
     "no xs": (TypeError, r"xs must be an array, got NoneType", lambda: unroll(None)),

@@ -13,7 +13,7 @@ KERNELS = loaded()
 pytestmark = pytest.mark.skipif(isinstance(KERNELS, str), reason=f"no kernels: {KERNELS}")
 
 T, B, I, H = 4, 3, 5, 6
-NOTHING = np.zeros(0, np.float32)
+NOTHING, NO_INDICES = np.zeros(0, np.float32), np.zeros(0, np.int32)
 SUMS = ("dU", "dW", "db", "dp")
 """Wanted together, or not."""
 
@@ -28,7 +28,8 @@ def given(kind, seed=0):
     resets = {"h_reset": (B, H), "c_reset": shapes["c0"]}
     drawn = {name: draw.standard_normal(shape, np.float32) for name, shape in (shapes | resets).items()}
     marks = np.array([[1, 3, 1], [3, 1, 1], [1, 1, 0], [1, 3, 0]], np.uint8)
-    args = {name: drawn[name] for name in shapes} | {"marks": marks} | {name: drawn[name] for name in resets}
+    args = {"xs": drawn["xs"], "indices": NO_INDICES} | {name: drawn[name] for name in shapes}
+    args |= {"marks": marks} | {name: drawn[name] for name in resets}
     outs = {"hs": (T, B, H), "h_last": (B, H), "c_last": shapes["c0"], "saved": (T, B, S * Hp)}
     outs |= {"cs": (T, B, Hp) if has_c else (0,), "scratch": (KERNELS.scratch(kind, "forward", B, I, H),)}
     return args, outs
@@ -65,12 +66,12 @@ def assert_refused(message, *how):
 def test_every_array_of_a_wrong_shape_is_named(direction, kind):
     args, outs = MAKERS[direction](kind)
     call(direction, kind, args, outs)
-    longer = {"xs": "U"}  # I is theirs, and so U does not fit
+    longer = {"indices": "xs"}  # there is one of the two
     for name, array in args.items():
         wrong = np.zeros((*array.shape[:-1], array.shape[-1] + 1), array.dtype)
         assert_refused(rf"{longer.get(name, name)} must be .* got \[.*\]", direction, kind, args | {name: wrong}, outs)
         flat = array.reshape(-1, 1, 1, 1) if array.size else np.zeros((1, 1), array.dtype)
-        assert_refused(rf"{name} must be .* got \[.*\]", direction, kind, args | {name: flat}, outs)
+        assert_refused(rf"{longer.get(name, name)} must be .* got \[.*\]", direction, kind, args | {name: flat}, outs)
     for name, shape in outs.items():
         wrong = (*shape[:-1], shape[-1] + 1) if name != "scratch" else (17,)
         assert_refused(rf"{name} must .* got \[.*\]", direction, kind, args, outs | {name: wrong})
@@ -90,7 +91,7 @@ def test_shapes_wanted_and_got_are_told(direction):
         args | {"h_reset": NOTHING, "c_reset": NOTHING},
         outs,
     )
-    assert_refused("T, B, I and H must be at least 1", direction, "lstm", args | {"xs": np.zeros((4, 3, 0), "f")}, outs)
+    assert_refused("T, B, I and H must be at least 1", direction, "lstm", args | {"xs": np.zeros((4, 0, 5), "f")}, outs)
 
 
 @pytest.mark.parametrize("shape", [(2**31, 1, 0), (2**20, 2**40, 0)])
@@ -98,6 +99,17 @@ def test_more_rows_than_the_kernels_count_are_refused(shape):
     args, outs = given("lstm")
     call_of_many = args | {"xs": np.zeros(shape, np.float32)}
     assert_refused(r"T·B must be below 2147479552, got xs", "forward", "lstm", call_of_many, outs)
+
+
+def test_indices_are_in_the_place_of_xs():
+    args, outs = given_back("lstm")
+    indices = args | {"xs": NOTHING, "indices": np.zeros((T, B), np.int32)}
+    without = outs | {"dxs": (0,)}
+    call("backward", "lstm", indices, without)
+    assert_refused("dxs must be an array of nothing, as there are indices", "backward", "lstm", indices, outs)
+    flat = indices | {"indices": np.zeros(T * B, np.int32)}
+    assert_refused(r"indices must be \[T, B\], got \[12\]", "backward", "lstm", flat, without)
+    assert_refused("xs must be an array of nothing", "backward", "lstm", indices | {"xs": args["xs"]}, without)
 
 
 def test_a_weights_gradient_by_itself_is_refused():

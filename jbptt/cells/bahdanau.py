@@ -107,4 +107,4 @@ def _bahdanau_rule(inner: Rule) -> Rule:
         return inner.project_vjp(consts, xs, deltas[0])
 
     reads = inner.reads | {"memory"}
-    return Rule(inner.project, project_vjp, step, prepare_backward, step_vjp, weight_vjp, reads)
+    return Rule(inner.project, project_vjp, step, prepare_backward, step_vjp, weight_vjp, reads, inner.takes_indices)

@@ -121,7 +121,9 @@ def gated_rule(
         dW = product.gradient(h_prev, delta_h, params["W"])  # Σ_t δᵗ (aᵗ⁻¹)ᵀ
         return Consts({"W": dW} | bias_vjp(params, deltas) | pointwise_weight_vjp(params, residuals, deltas))
 
-    return Rule(project, project_vjp, step, prepare_backward, step_vjp, weight_vjp, reads=frozenset({"h_mask"}))
+    return Rule(
+        project, project_vjp, step, prepare_backward, step_vjp, weight_vjp, frozenset({"h_mask"}), takes_indices=True
+    )
 
 
 def gated_init(

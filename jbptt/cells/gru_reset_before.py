@@ -149,7 +149,9 @@ def _reset_rule(gating):
         dWg, dWn = weight_gradient(h_seen, delta_g), weight_gradient(residuals.saved.r * h_seen, delta_n)
         return Consts({"W": join(dWg, dWn)} | bias_vjp(consts.params, deltas))
 
-    return Rule(project, project_vjp, step, prepare_backward, step_vjp, weight_vjp, reads=frozenset({"h_mask"}))
+    return Rule(
+        project, project_vjp, step, prepare_backward, step_vjp, weight_vjp, frozenset({"h_mask"}), takes_indices=True
+    )
 
 
 gru_reset_before = gru_reset_before_cell()

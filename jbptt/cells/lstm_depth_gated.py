@@ -188,7 +188,7 @@ def _rule(L):
     def project_lowest_vjp(consts, xs, deltas):
         return project_vjp(consts, xs, deltas[0])
 
-    return Rule(project, project_lowest_vjp, step, prepare_backward, step_vjp, weight_vjp)
+    return Rule(project, project_lowest_vjp, step, prepare_backward, step_vjp, weight_vjp, takes_indices=True)
 
 
 def _layer(params, l, z, hW, h_prev, c_prev, below):

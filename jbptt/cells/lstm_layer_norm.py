@@ -164,6 +164,8 @@ def _weight_vjp(consts, residuals, deltas):
     return Consts(dparams | bias_vjp(consts.params, deltas.z))
 
 
-_RULE = Rule(_project, _project_vjp, _step, _prepare_backward, _step_vjp, _weight_vjp, reads=frozenset({"h_mask"}))
+_RULE = Rule(
+    _project, _project_vjp, _step, _prepare_backward, _step_vjp, _weight_vjp, frozenset({"h_mask"}), takes_indices=True
+)
 
 lstm_layer_norm = lstm_layer_norm_cell()

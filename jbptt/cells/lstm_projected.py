@@ -120,6 +120,8 @@ def _weight_vjp(consts, residuals, deltas):
     return Consts({"W": dW, "R": weight_gradient(y, deltas.h)} | bias_vjp(consts.params, deltas.z))
 
 
-_RULE = Rule(project, _project_vjp, _step, _prepare_backward, _step_vjp, _weight_vjp, reads=frozenset({"h_mask"}))
+_RULE = Rule(
+    project, _project_vjp, _step, _prepare_backward, _step_vjp, _weight_vjp, frozenset({"h_mask"}), takes_indices=True
+)
 
 lstm_projected = lstm_projected_cell()

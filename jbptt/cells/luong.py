@@ -155,4 +155,4 @@ def _luong_rule(inner: Rule, score: Score) -> Rule:
         return inner.project_vjp(consts, xs, deltas.inner)
 
     reads = inner.reads | {"memory"}
-    return Rule(inner.project, project_vjp, step, prepare_backward, step_vjp, weight_vjp, reads)
+    return Rule(inner.project, project_vjp, step, prepare_backward, step_vjp, weight_vjp, reads, inner.takes_indices)

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from jbptt import checks
-from jbptt.cells.rule import Cell, Consts, Params
+from jbptt.cells.rule import NO_COTANGENT, Cell, Consts, Params
 from jbptt.feedforward.layer import bias_gradient, times_transposed, weight_gradient
+from jbptt.feedforward.rows import is_index, rows_gradient, rows_of
 
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 """Of parameters, by their keys: in symbols, and in numbers."""
@@ -28,12 +29,15 @@ def with_params(consts: Consts, **more: jax.Array) -> Consts:
 
 
 def project(consts: Consts, xs: jax.Array) -> jax.Array:
-    """x U: the `project` of most cells."""
-    return jnp.dot(xs, consts.params["U"])
+    """x U: the `project` of most cells; of integers, each the index of an input that is 1, rows of U."""
+    U = consts.params["U"]
+    return rows_of(U, xs) if is_index(xs) else jnp.dot(xs, U)
 
 
 def project_vjp(consts: Consts, xs: jax.Array, deltas: jax.Array) -> tuple[Consts, jax.Array]:
-    """({"U": Σ_t δᵗ (xᵗ)ᵀ}, Uᵀ δᵗ): from every δ at x U."""
+    """({"U": Σ_t δᵗ (xᵗ)ᵀ}, Uᵀ δᵗ): from every δ at x U. Integers have no gradient."""
+    if is_index(xs):
+        return Consts({"U": rows_gradient(xs, deltas, consts.params["U"].shape[0])}), NO_COTANGENT
     return Consts({"U": weight_gradient(xs, deltas)}), times_transposed(deltas, consts.params["U"])
 
 

@@ -74,6 +74,7 @@ class Rule(NamedTuple):
       parameters that `step` uses, and the memory. `deltas` is every step's δ, stacked.
     - `reads`: the fields of `Consts` beside the parameters that it looks at: "h_mask" where its recurrent product is of
       `masked(consts, h)`, "memory" where it attends.
+    - `takes_indices`: whether `project` and `project_vjp` take integers [...] too, each in the place of a one-hot row.
     """
 
     project: Callable[[Consts, jax.Array], jax.Array]
@@ -83,6 +84,7 @@ class Rule(NamedTuple):
     step_vjp: Callable[[Consts, StepResiduals, State], tuple[State, Any]]
     weight_vjp: Callable[[Consts, StepResiduals, Any], Consts]
     reads: frozenset[str] = frozenset()
+    takes_indices: bool = False
 
 
 @jax.tree_util.register_static

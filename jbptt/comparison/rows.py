@@ -105,12 +105,15 @@ def _cell_row(name, cell):
     return Row(name, lambda seed, sizes, dtype: (partial(unroll, cell), Draws(seed, dtype).of_cell(cell, sizes)), True)
 
 
-def _time_row(name, cell, *, lengths=False, mask=False, resets=False, drawn=False, **options):
-    """A cell with options of `unroll`; lengths from 0 to T, marks at random, a key, where they are asked for."""
+def _time_row(name, cell, *, indices=False, lengths=False, mask=False, resets=False, drawn=False, **options):
+    """A cell with options of `unroll`; integers for xs, lengths from 0 to T, marks at random, a key, where they are
+    asked for."""
 
     def build(seed, sizes, dtype):
         draws = Draws(seed, dtype)
         params, xs, state = draws.of_cell(cell, sizes)
+        if indices:
+            xs = draws.integers(0, sizes.I, sizes.T, sizes.B)
         marks = {}
         if lengths:
             marks["lengths"] = draws.integers(0, sizes.T + 1, sizes.B)
@@ -208,6 +211,7 @@ ROWS: tuple[Row, ...] = (
     Row("dense", _dense_row),
     Row("mlp", _mlp_row),
     *[_cell_row(name, cell) for name, cell in CELLS.items()],
+    _time_row("indices", CELLS["lstm"], indices=True),
     _time_row("lengths", CELLS["lstm"], lengths=True),
     _time_row("mask", CELLS["lstm"], mask=True),
     _time_row("resets", CELLS["lstm"], resets=True),

@@ -88,7 +88,7 @@ def binary_cross_entropy(
     """
     logits = checks.floating("logits", logits, "cast it")
     targets = _like_outputs(targets, logits, "logits")
-    checks.within("targets", targets, 1, "probabilities, in 0..1")
+    _check_targets(targets, weights, 1, "probabilities, in 0..1")
     return _weighted(Cost(_bce, _bce_vjp), reduction, logits, targets, _weights(weights, logits.shape, logits), vjp)
 
 
@@ -138,7 +138,9 @@ def softmax_cross_entropy(
     row_weights = _weights(weights, rows, logits)
     if jnp.issubdtype(targets.dtype, jnp.integer):
         checks.shape("targets (integers)", targets, "[...]", rows)
-        _check_classes(targets, weights, logits.shape[-1])
+        last = logits.shape[-1] - 1
+        says = f"classes in 0..{last}, as logits have K = {last + 1} (weights mask, and no index out of range)"
+        _check_targets(targets, weights, last, says)
         if targets.dtype.itemsize < 4:
             targets = targets.astype(jnp.int32)  # uint8 cannot hold K = 256, which they are compared with
         targets = _beside(targets, logits)
@@ -237,19 +239,11 @@ def _beside(array, outputs):
     return types.resharded(array, outputs, range(array.ndim))
 
 
-def _check_classes(classes, weights, number):
-    if types.is_traced(classes) or types.is_traced(weights):
-        return  # under jit, a class out of range makes the loss NaN
-    # NumPy: a constant inside jit is known, but what jnp computes of it there is not.
-    classes = np.asarray(classes)
-    classes = classes if weights is None else classes[np.broadcast_to(np.asarray(weights) != 0, classes.shape)]
-    if classes.size == 0:
-        return
-    if classes.min() < 0 or classes.max() >= number:
-        raise ValueError(
-            f"targets must be classes in 0..{number - 1}, as logits have K = {number}, "
-            f"got {classes.min()}..{classes.max()}: mask with weights, not with an index out of range"
-        )
+def _check_targets(targets, weights, largest, says):
+    """Of those that exist, whose weight is not 0; under jit, where they are not known, none are checked."""
+    if not types.is_traced(weights):
+        exist = None if weights is None else np.asarray(weights) != 0
+        checks.within("targets", targets, largest, says, where=exist)
 
 
 def _weights(weights, shape, outputs):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jbptt.cells.rule import Consts, Rule, State
+from jbptt.feedforward.rows import is_index
 from jbptt.recurrence.masks import Masks
 
 
@@ -36,12 +37,17 @@ class Spec(NamedTuple):
     rest: bool = False
 
 
+def steps_of(xs: jax.Array) -> tuple[int, ...]:
+    """[T, B], of inputs [T, B, I] or integers [T, B]."""
+    return xs.shape if is_index(xs) else xs.shape[:-1]
+
+
 class Inputs(NamedTuple):
     """The arrays of a recurrence. Its cotangents have this form too.
 
     - `consts`: what all steps share.
     - `state`: what the first step starts from, each field [B, H].
-    - `xs`: [T, B, I]; None, and the steps have no input.
+    - `xs`: [T, B, I]; or integers [T, B], each in the place of a one-hot row; None, and the steps have no input.
     - `masks`: [T, ...], what happens between steps.
     - `reset_state`: like `state`, what a reset goes back to; None where there are no resets.
     """
@@ -57,6 +63,11 @@ class Inputs(NamedTuple):
         """xs, for a backend that is asked only where there are some, as all but the scan are."""
         assert self.xs is not None
         return self.xs
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """[T, B], of a backend's."""
+        return steps_of(self.given_xs)
 
 
 class Outputs(NamedTuple):

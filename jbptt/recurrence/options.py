@@ -21,7 +21,7 @@ def checked_lengths(
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise TypeError(f"{name} must be integers, got {lengths.dtype}")
     checks.shape(name, lengths, "[B]", batch)
-    checks.within(name, lengths, T, f"in {least}..T = {least}..{T}", least)
+    checks.within(name, lengths, T, f"in {least}..T = {least}..{T}", smallest=least)
     return lengths.astype(jnp.int32)
 
 

@@ -34,9 +34,12 @@ class Threads : public jbptt::Executor {
   std::vector<std::function<void()>> late_;
 };
 
+enum class Inputs { any, one_hot, indices };
+
 struct Case {
   int T, B, I, H;
   bool marked, reverse;
+  Inputs inputs = Inputs::any;
 };
 
 enum class Cotangents { given, zeros, nothing };
@@ -51,7 +54,7 @@ struct Wanted {
 using Results = std::vector<Floats>;
 
 Results run(const jbptt::Kind& kind, const Case& now, const Wanted& wanted, int helpers, int memory_of) {
-  const auto [T, B, I, H, marked, reverse] = now;
+  const auto [T, B, I, H, marked, reverse, inputs] = now;
   std::mt19937 draw(T * 1000 + B * 100 + I * 10 + H);
   std::normal_distribution<float> normal;
   auto drawn = [&](size_t size) {
@@ -70,7 +73,11 @@ Results run(const jbptt::Kind& kind, const Case& now, const Wanted& wanted, int 
       marks[t * B + n] = t < (n * T) / B + 1 ? jbptt::kValid : 0;
       if (marks[t * B + n] && (t + n) % 3 == 0) marks[t * B + n] |= jbptt::kReset;
     }
-  if (marked)  // padding that is no number
+  std::vector<int32_t> indices(T * B);
+  for (int n = 0; n < T * B; ++n) indices[n] = static_cast<int32_t>(draw() % (I + 2)) - 1;  // some are out of range
+  if (inputs == Inputs::one_hot)
+    for (int n = 0; n < T * B * I; ++n) xs[n] = indices[n / I] == n % I;
+  if (marked && inputs == Inputs::any)  // padding that is no number
     for (int n = 0; n < T * B * I; ++n)
       if (!(marks[n / I] & jbptt::kValid)) xs[n] = NAN;
 
@@ -79,14 +86,16 @@ Results run(const jbptt::Kind& kind, const Case& now, const Wanted& wanted, int 
   const bool has_c = kind.has_c, resets = marked && wanted.resets;
   Floats hs = array(true, T * B * H), h_last = array(true, B * H), c_last = array(has_c, B * H);
   Floats saved = array(true, T * B * S * Hp), cs = array(has_c, T * B * Hp);
-  Floats dxs = array(wanted.xs, T * B * I), dU = array(wanted.weights, U.size()), dW = array(wanted.weights, W.size());
+  Floats dxs = array(wanted.xs && inputs == Inputs::any, T * B * I), dU = array(wanted.weights, U.size()), dW = array(wanted.weights, W.size());
   Floats db = array(wanted.weights, b.size()), dp = array(wanted.weights, extra);
   Floats dh0 = array(wanted.state, B * H), dc0 = array(wanted.state && has_c, B * H);
   Floats dhr = array(resets, B * H), dcr = array(resets && has_c, B * H);
 
   jbptt::RecurrenceArgs args{};
-  args.T = T, args.B = B, args.I = I, args.H = H, args.reverse = reverse;
-  args.xs = xs.data(), args.U = U.data(), args.W = W.data(), args.b = b.data(), args.p = of(p);
+  const bool picked = inputs == Inputs::indices;
+  args.T = T, args.B = B, args.I = picked ? 0 : I, args.H = H, args.reverse = reverse;
+  args.indices = picked ? indices.data() : nullptr, args.rows_of_U = I;
+  args.xs = picked ? nullptr : xs.data(), args.U = U.data(), args.W = W.data(), args.b = b.data(), args.p = of(p);
   args.h0 = h0.data(), args.c0 = has_c ? c0.data() : nullptr;
   if (marked) args.marks = marks.data(), args.h_reset = hr.data(), args.c_reset = has_c ? cr.data() : nullptr;
   args.hs = hs.data(), args.h_last = h_last.data(), args.c_last = of(c_last);
@@ -104,11 +113,11 @@ Results run(const jbptt::Kind& kind, const Case& now, const Wanted& wanted, int 
     return scratch;
   };
   {
-    const Floats scratch = with_scratch(jbptt::forward_scratch(kind, I, H));
+    const Floats scratch = with_scratch(jbptt::forward_scratch(kind, args.I, H));
     kind.forward(kind, args, threads);
   }
   {
-    const Floats scratch = with_scratch(jbptt::backward_scratch(kind, I, H, wanted.weights, wanted.xs));
+    const Floats scratch = with_scratch(jbptt::backward_scratch(kind, args.I, H, args.dW, args.dxs));
     kind.backward(kind, args, threads);
   }
   threads.run_late();
@@ -143,6 +152,11 @@ int main() {
           const Case now{T, B, I, H, marked, reverse};
           const Results alone = run(kind, now, {}, 0, 1);
           told("with helpers", now, difference(alone, run(kind, now, {}, 3, 4), 1e-4f));
+          Case one_hot = now, indices = now;
+          one_hot.inputs = Inputs::one_hot, indices.inputs = Inputs::indices;
+          const Results picked = run(kind, indices, {}, 0, 1);
+          told("indices", now, difference(run(kind, one_hot, {}, 0, 1), picked, 1e-4f));
+          told("indices, with helpers", now, difference(picked, run(kind, indices, {}, 3, 4), 1e-4f));
           told("with memory for two", now, difference(alone, run(kind, now, {}, 3, 2), 1e-4f));
         }
     for (int n = 0; n < 32; ++n) {  // whatever is wanted, that is what it is when all is

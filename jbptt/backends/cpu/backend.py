@@ -16,6 +16,7 @@ from jbptt.backends.cpu.table import kernels
 from jbptt.backends.cpu.transformed import call_kernel
 from jbptt.backends.protocol import Backend, BackendStatus
 from jbptt.cells.rule import NO_COTANGENT
+from jbptt.feedforward.rows import is_index
 from jbptt.recurrence.inputs import Inputs, Outputs, Spec
 from jbptt.recurrence.plain import plain, plain_residuals
 
@@ -33,11 +34,12 @@ def unsupported(spec: Spec, inputs: Inputs) -> str | None:
     if spec.rest:
         return "the kernels put out h alone of every state"
     xs, masks = inputs.given_xs, inputs.masks
-    if others := {leaf.dtype.name for leaf in [xs, *inputs.consts.params.values()]} - {"float32"}:
+    floats = [*inputs.consts.params.values(), *([] if is_index(xs) else [xs])]
+    if others := {leaf.dtype.name for leaf in floats} - {"float32"}:
         return f"the kernels are for float32, and there are xs or parameters of {', '.join(others)}"
     if types.is_symbolic(inputs):
         return "the kernels are for sizes that are known"
-    if math.prod(xs.shape[:-1]) >= MOST_ROWS:
+    if math.prod(inputs.steps) >= MOST_ROWS:
         return f"the kernels count T·B in 32 bits, and xs are {list(xs.shape)}"
     if not all(mask is None for mask in (inputs.consts.h_mask, masks.cut, masks.zoneout, masks.noise)):
         return "the kernels have no truncation, dropout, zoneout or noise"
@@ -55,7 +57,7 @@ def preferred(spec: Spec, inputs: Inputs) -> bool:
     Weights are packed anew at each call, which a few rows do not repay; and a sequence by itself has one thread, which
     is not enough for weights beyond its cache.
     """
-    T, *batch, _ = inputs.given_xs.shape
+    T, *batch = inputs.steps
     weights = sum(leaf.nbytes for leaf in jax.tree.leaves(inputs.consts))
     return T * math.prod(batch) >= LEAST_ROWS and (math.prod(batch) > 1 or weights <= LARGEST_ALONE)
 

@@ -19,6 +19,7 @@ namespace jbptt {
 namespace ffi = xla::ffi;
 using F32 = ffi::Buffer<ffi::F32>;
 using U8 = ffi::Buffer<ffi::U8>;
+using S32 = ffi::Buffer<ffi::S32>;
 
 template <class... Words>
 [[noreturn]] void refuse(const Words&... words) {
@@ -62,7 +63,9 @@ void must_be_nothing(const char* name, Array& array, std::string_view why) {
 
 // What both directions have.
 struct Arguments {
-  F32 xs, U, W, b, p, h0, c0;
+  F32 xs;
+  S32 indices;
+  F32 U, W, b, p, h0, c0;
   U8 marks;
   F32 h_reset, c_reset;
 };
@@ -71,21 +74,32 @@ struct Arguments {
 struct Border {
   Border(std::string_view name, bool reverse, Arguments& given) : kind(find_kind(name)) {
     if (!kind) refuse("there is no kernel of kind '", name, "'");
-    const auto xs = given.xs.dimensions(), W = given.W.dimensions();
-    if (xs.size() != 3) refuse("xs must be [T, B, I], got ", listed(xs));
+    const auto xs = given.xs.dimensions(), indices = given.indices.dimensions();
+    const auto U = given.U.dimensions(), W = given.W.dimensions();
+    const bool picked = given.indices.element_count();
+    if (picked) {
+      must_be_nothing("xs", given.xs, "there are indices");
+      if (indices.size() != 2) refuse("indices must be [T, B], got ", listed(indices));
+    } else if (xs.size() != 3) {
+      refuse("xs must be [T, B, I], got ", listed(xs));
+    }
+    if (U.size() != 2) refuse("U must be [I, G·H], got ", listed(U));
     if (W.size() != 2) refuse("W must be [H, G·H], got ", listed(W));
-    T = xs[0], B = xs[1], I = xs[2], H = W[0];
+    T = picked ? indices[0] : xs[0], B = picked ? indices[1] : xs[1], I = U[0], H = W[0];
     // What the kernels count in 32 bits: T·B, and I and H times the few that belong to each.
     if (T >= kMostRows || B >= kMostRows || T * B >= kMostRows)
-      refuse("T·B must be below ", kMostRows, ", got xs ", listed(xs));
-    if (I > kMostUnits) refuse("I must be at most ", kMostUnits, ", got xs ", listed(xs));
+      refuse("T·B must be below ", kMostRows, ", got xs ", listed(picked ? indices : xs));
+    if (I > kMostUnits) refuse("I must be at most ", kMostUnits, ", got U ", listed(U));
     if (H > kMostUnits) refuse("H must be at most ", kMostUnits, ", got W ", listed(W));
-    if (!T || !B || !I || !H) refuse("T, B, I and H must be at least 1, got xs ", listed(xs), " and W ", listed(W));
+    if (!T || !B || !I || !H)
+      refuse("T, B, I and H must be at least 1, got xs ", listed(picked ? indices : xs), ", U ", listed(U), " and W ",
+             listed(W));
     GH = kind->gates * H, Hp = (H + lanes() - 1) / lanes() * lanes();
     pH = vectors_of(kind->extra) * H;
 
-    args.T = T, args.B = B, args.I = I, args.H = H, args.reverse = reverse;
-    args.xs = given.xs.typed_data();
+    args.T = T, args.B = B, args.I = picked ? 0 : I, args.H = H, args.reverse = reverse;
+    args.xs = picked ? nullptr : data("xs", "[T, B, I]", given.xs, {T, B, I});
+    args.indices = picked ? given.indices.typed_data() : nullptr, args.rows_of_U = I;
     args.U = data("U", "[I, G·H]", given.U, {I, GH});
     args.W = data("W", "[H, G·H]", given.W, {H, GH});
     args.b = data_or_null("b", "[G·H]", given.b, {GH});

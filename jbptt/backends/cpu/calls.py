@@ -16,6 +16,7 @@ from jbptt._jax import types
 from jbptt.backends.cpu.library import Kind, Library
 from jbptt.backends.cpu.table import Kernel
 from jbptt.cells.rule import NO_COTANGENT, Consts
+from jbptt.feedforward.rows import is_index
 from jbptt.recurrence.inputs import Inputs, Outputs, Spec
 from jbptt.recurrence.step import before_each_step
 
@@ -55,19 +56,19 @@ class Saved(NamedTuple):
 
 def saved_shapes(call: Call, inputs: Inputs) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The shapes of what is kept: of `Saved`'s gates, and cs."""
-    T, *batch, _ = inputs.given_xs.shape
+    T, *batch = inputs.steps
     Hp = call.padded(inputs.state.h.shape[-1])
     return (T, *batch, call.kind.saved * Hp), (T, *batch, Hp if call.kind.has_c else 0)
 
 
 def forward(call: Call, inputs: Inputs, *, saving: bool) -> tuple[Outputs, Saved]:
     """The kernel's forward; with `saving`, what its backward needs is kept."""
-    T, *batch, _ = inputs.given_xs.shape
+    T, *batch = inputs.steps
     B, H, has_c = math.prod(batch), inputs.state.h.shape[-1], call.kind.has_c
     kept = of_gates, of_cs = saved_shapes(call, inputs) if saving else (NOTHING, NOTHING)
     shapes = [(T, B, H), (B, H), (B, H) if has_c else NOTHING]
     shapes += [(T, B, shape[-1]) if saving and shape[-1] else NOTHING for shape in kept]
-    scratch = call.library.scratch(call.kernel.kind, "forward", B, inputs.given_xs.shape[-1], H)
+    scratch = call.library.scratch(call.kernel.kind, "forward", B, _features(inputs), H)
     hs, h, c, gates, cs, _ = _call(call, "forward", [*shapes, (scratch,)], _flat(call, inputs))
     outputs = Outputs(_state_like(inputs.state, h, c), hs.reshape(T, *batch, H))
     return outputs, Saved(gates.reshape(of_gates), cs.reshape(of_cs))
@@ -87,7 +88,7 @@ def backward_of_each(
     gradients, delta = _backward(call, without, inputs, outputs, saved, cotangents)
     reset = None if inputs.reset_state is None else inputs.reset_state.h
     h_prev = before_each_step(outputs.hs, inputs.state.h, reset, inputs.masks, spec.reverse)
-    T, N, *_ = inputs.given_xs.shape
+    T, N, *_ = inputs.steps
     H, S, lanes = h_prev.shape[-1], call.kind.saved, call.library.lanes
     delta = delta.reshape(T, N, -1, call.padded(H) // lanes, S, lanes)
     delta = jnp.moveaxis(delta, -2, 2).reshape(T, N, S, -1, call.padded(H))[..., :H]  # [T, N, S, B, H]
@@ -96,23 +97,26 @@ def backward_of_each(
     def summed(a, delta):
         return jnp.einsum("tnbi,tngbh->nigh", a.reshape(T, N, -1, a.shape[-1]), delta).reshape(N, a.shape[-1], -1)
 
-    dparams = {"U": summed(inputs.given_xs, at_x), "W": summed(h_prev, at_h)}
+    xs, number = inputs.given_xs, inputs.consts.params["U"].shape[0]
+    rows = jax.nn.one_hot(xs, number) if is_index(xs) else xs
+    dparams = {"U": summed(rows, at_x), "W": summed(h_prev, at_h)}
     dparams |= {"b": at_x.sum((0, 3)).reshape(N, -1), "bn": at_h[:, :, -1].sum((0, 2))}
     return gradients._replace(consts=Consts({name: dparams[name] for name in inputs.consts.params}))
 
 
 def _backward(call, spec, inputs, outputs, saved, cotangents):
     """(the cotangents, every δ [T, B, S·Hp] as the kernel has it)"""
-    T, *batch, I = inputs.given_xs.shape
-    B, H, has_c = math.prod(batch), inputs.state.h.shape[-1], call.kind.has_c
+    T, *batch = inputs.steps
+    B, H, has_c, I = math.prod(batch), inputs.state.h.shape[-1], call.kind.has_c, _features(inputs)
     args, wanted = _flat(call, inputs), spec.wanted
+    of_xs = wanted.xs and not is_index(inputs.given_xs)
     of_state = [(B, H), (B, H) if has_c else NOTHING] if wanted.state else [NOTHING, NOTHING]
-    shapes = [(T, B, I) if wanted.xs else NOTHING]
-    shapes += [weight.shape if wanted.consts else NOTHING for weight in args[1:5]]
+    shapes = [(T, B, I) if of_xs else NOTHING]
+    shapes += [weight.shape if wanted.consts else NOTHING for weight in args[2:6]]
     shapes += [*of_state, *(of_state if inputs.reset_state is not None else [NOTHING, NOTHING])]
     gates, cs = (array.reshape(T, B, array.shape[-1]) if array.size else _nothing() for array in saved)
     given = [outputs.hs.reshape(T, B, H), gates, cs, cotangents.hs.reshape(T, B, H)]
-    scratch = call.library.scratch(call.kernel.kind, "backward", B, I, H, wanted.consts, wanted.xs)
+    scratch = call.library.scratch(call.kernel.kind, "backward", B, I, H, wanted.consts, of_xs)
     shapes = [*shapes, gates.shape, (scratch,)]
     alias = {len(args) + 1: len(shapes) - 2}  # δ takes the place of what was saved
     args = [*args, *given, *_flat_state(cotangents.state)]
@@ -125,12 +129,12 @@ def _backward(call, spec, inputs, outputs, saved, cotangents):
     dreset = None
     if wanted.state and inputs.reset_state is not None:
         dreset = _state_like(inputs.state, dh_reset, dc_reset)
-    dxs = dxs.reshape(inputs.given_xs.shape) if wanted.xs else None
+    dxs = dxs.reshape(inputs.given_xs.shape) if of_xs else None
     return Inputs(Consts(dparams), dstate, dxs, NO_COTANGENT, dreset), delta
 
 
 def _call(call, direction, shapes, args, aliases=None):
-    outs = [_result(shape, args[0]) for shape in shapes]
+    outs = [_result(shape, like=args[2]) for shape in shapes]  # U: xs, or indices, may be of nothing
     function = jax.ffi.ffi_call(call.library.target(direction), outs, input_output_aliases=aliases)
     return function(*args, kind=call.kernel.kind, reverse=call.reverse)
 
@@ -140,14 +144,21 @@ def _result(shape, like):
 
 
 def _flat(call, inputs):
-    """xs, U, W, b, p, h0, c0, marks, h_reset, c_reset as the kernels take them: one batch axis, and an array of nothing
-    where there is none."""
-    T, *batch, I = inputs.given_xs.shape
-    B, params = math.prod(batch), inputs.consts.params
+    """xs, indices, U, W, b, p, h0, c0, marks, h_reset, c_reset as the kernels take them: one batch axis, an array of
+    nothing where there is none."""
+    T, *batch = inputs.steps
+    B, params, xs = math.prod(batch), inputs.consts.params, inputs.given_xs
     p = _packed(call, params["p"]) if "p" in params else params.get("bn", _nothing())
     resets = (_nothing(), _nothing()) if inputs.reset_state is None else _flat_state(inputs.reset_state)
-    flat = [inputs.given_xs.reshape(T, B, I), params["U"], params["W"], params.get("b", _nothing()), p]
+    nothing = jnp.zeros(NOTHING, jnp.int32)
+    given = [_nothing(), xs.reshape(T, B)] if is_index(xs) else [xs.reshape(T, B, xs.shape[-1]), nothing]
+    flat = [*given, params["U"], params["W"], params.get("b", _nothing()), p]
     return [*flat, *_flat_state(inputs.state), _bits(inputs.masks, T, B), *resets]
+
+
+def _features(inputs):
+    """Those that xs have; 0 where indices stand for them."""
+    return 0 if is_index(inputs.given_xs) else inputs.given_xs.shape[-1]
 
 
 def _nothing():

@@ -95,6 +95,7 @@ struct Forward<Cell>::Slice {
 
   // x U + b of some steps, [step, row, gate_width].
   [[gnu::always_inline]] void project(int step, int steps) {
+    if (p.indices) return pick_rows(step, steps);
     for (int n = 0; n < steps * rows; ++n) std::copy_n(all.b_, gate_width, zx + static_cast<size_t>(n) * gate_width);
     for (int panel = 0; panel < all.panels; ++panel) {
       const int u0 = panel * Cell::kUnits, width = all.vectors_in(panel) * G;
@@ -111,6 +112,18 @@ struct Forward<Cell>::Slice {
                   to + static_cast<size_t>(r) * gate_width, static_cast<ptrdiff_t>(rows) * gate_width, true);
       }
     }
+  }
+
+  // The same of one-hot x: a row of U for each.
+  void pick_rows(int step, int steps) {
+    float* to = zx;
+    for (int s = 0; s < steps; ++s)
+      for (int r = 0; r < rows; ++r) {
+        const float *U = all.row_of_U(all.row(all.time(step + s), first + r)), *b = all.b_;
+        for (int u = 0; u < all.vectors; ++u)
+          for (int g = 0; g < G; ++g, to += kLanes, b += kLanes)
+            store(to, U ? load(b) + load(U + static_cast<size_t>(g) * p.H + u * kLanes, all.lanes_of(u)) : load(b));
+      }
   }
 
   [[gnu::always_inline]] void step_panels(int t, const float* zx_of_step) {

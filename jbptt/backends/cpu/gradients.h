@@ -27,7 +27,7 @@ class Gradients {
   int row_tasks() const { return (p.T * p.B + kRowsOfX - 1) / kRowsOfX; }
 
   // A block of Σ_t aᵗ δᵗ, where a is (h⁻, 1) for W and bn, and (x, 1) for U and b: the panels of one part in `across`,
-  // the rows of one part in `down`.
+  // the rows of one part in `down`. Where x are indices, a is 1 alone for b, and each δ is added to its row of U's.
   void of_weights(int task, Scratch own) const {
     const int part = task % across_, part_of_rows = task / across_;
     const int panel0 = call_.panels * part / across_, panel1 = call_.panels * (part + 1) / across_;
@@ -38,11 +38,14 @@ class Gradients {
       std::fill_n(sums_of_h(of_h, panel), static_cast<size_t>(of_h.number) * call_.panel_width, 0.0f);
       std::fill_n(sums_of_x(of_x, panel), static_cast<size_t>(of_x.number) * call_.panel_width, 0.0f);
     }
+    const Rows of_U(p.rows_of_U - 1, part_of_rows, down_);
+    if (p.indices) clear_rows(panel0, panel1, of_U);
     const bool alike = std::equal(call_.kind.at_x, call_.kind.at_x + call_.G, call_.kind.at_h);
     const int all = p.T * p.B;
     for (int n0 = 0; n0 < all; n0 += kChain) {
       const int n = std::min(kChain, all - n0);
       pack_inputs(n0, n, of_h, a_h, of_x, a_x);
+      if (p.indices) add_to_rows(panel0, panel1, of_U, n0, n);
       for (int panel = panel0; panel < panel1; ++panel) {
         const int width = call_.vectors_in(panel) * call_.G, row = width * kLanes;
         pack_delta(panel, n0, n, call_.kind.at_h, delta);
@@ -53,7 +56,7 @@ class Gradients {
     }
     for (int panel = panel0; panel < panel1; ++panel) {
       unpack(panel, of_h, p.H, sums_of_h(of_h, panel), p.dW);
-      unpack(panel, of_x, p.I, sums_of_x(of_x, panel), p.dU);
+      if (!p.indices) unpack(panel, of_x, p.I, sums_of_x(of_x, panel), p.dU);
       if (p.db) unpack_bias(panel, of_x, p.I, sums_of_x(of_x, panel), 0, p.db);
       if (p.dp && call_.kind.extra == Extra::bn)
         unpack_bias(panel, of_h, p.H, sums_of_h(of_h, panel), call_.G - 1, p.dp);
@@ -103,7 +106,7 @@ class Gradients {
       const int t = (n0 + k) / p.B, b = (n0 + k) % p.B;
       const bool there = call_.valid(n0 + k);
       hs[k] = there ? call_.h_before(t, b) : nullptr;
-      xs[k] = there ? p.xs + static_cast<size_t>(n0 + k) * p.I : nullptr;
+      xs[k] = !there ? nullptr : p.indices ? p.hs : p.xs + static_cast<size_t>(n0 + k) * p.I;  // hs for the 1 alone
     }
     pack_columns(hs.data(), n, of_h, p.H, a_h);
     pack_columns(xs.data(), n, of_x, p.I, a_x);
@@ -134,6 +137,34 @@ class Gradients {
         for (int u = 0; u < units; ++u, block += G * kLanes) store(block, load(column + u * S * kLanes));
     }
   }
+
+  // dU = 0 in these panels and rows.
+  void clear_rows(int panel0, int panel1, const Rows& rows) const {
+    const int u0 = panel0 * call_.kind.units, u1 = std::min(panel1 * call_.kind.units, call_.vectors);
+    const int H0 = u0 * kLanes, H1 = std::min(u1 * kLanes, p.H);
+    for (int i = rows.first; i < rows.first + rows.number; ++i)
+      for (int g = 0; g < call_.G; ++g)
+        std::fill(row_of_dU(i) + g * static_cast<size_t>(p.H) + H0, row_of_dU(i) + g * static_cast<size_t>(p.H) + H1,
+                  0.0f);
+  }
+
+  // To the row of dU that its index is of, the δ of each row from n0 on.
+  void add_to_rows(int panel0, int panel1, const Rows& rows, int n0, int n) const {
+    const int u0 = panel0 * call_.kind.units, u1 = std::min(panel1 * call_.kind.units, call_.vectors), S = call_.S;
+    for (int k = n0; k < n0 + n; ++k) {
+      const int i = p.indices[k];
+      if (i < rows.first || i >= rows.first + rows.number) continue;
+      const float* delta = p.saved + static_cast<size_t>(k) * call_.vectors * S * kLanes;
+      for (int u = u0; u < u1; ++u)
+        for (int g = 0; g < call_.G; ++g) {
+          float* to = row_of_dU(i) + g * static_cast<size_t>(p.H) + u * kLanes;
+          const Vec more = load(delta + (static_cast<size_t>(u) * S + call_.kind.at_x[g]) * kLanes);
+          store(to, load(to, call_.lanes_of(u)) + more, call_.lanes_of(u));
+        }
+    }
+  }
+
+  float* row_of_dU(int i) const { return p.dU + static_cast<size_t>(i) * call_.G * p.H; }
 
   // Rows of a panel's sums into a weight's gradient.
   void unpack(int panel, const Rows& rows, int size, const float* from, float* to) const {

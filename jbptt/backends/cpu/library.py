@@ -1,11 +1,13 @@
 """The library of C++ kernels: whether there is one for this machine, and what is in it.
 
 Its two FFI targets have the attributes `kind`, a name in `Library.kinds`, and `reverse`. An array with no entries, of
-nothing, stands for an argument that there is not and for a result that nobody asks for ("?" below). All but the marks
-are float32. `scratch` is memory for the call's own use: as a result it is XLA's to allocate, and in its figures.
+nothing, stands for an argument that there is not and for a result that nobody asks for ("?" below). All but marks
+and indices are float32. `scratch` is memory for the call's own use: as a result it is XLA's to allocate, and in its
+figures.
 
-    forward    xs [T, B, I], U [I, G·H], W [H, G·H], b? [G·H], p? [3·H] or [H], h0 [B, H], c0? [B, H],
-               marks? [T, B] uint8 (1 valid, 2 reset), h_reset? [B, H], c_reset? [B, H]
+    forward    xs? [T, B, I], or indices? [T, B] int32 of one-hot rows, U [I, G·H], W [H, G·H], b? [G·H],
+               p? [3·H] or [H], h0 [B, H], c0? [B, H], marks? [T, B] uint8 (1 valid, 2 reset), h_reset? [B, H],
+               c_reset? [B, H]
                -> hs [T, B, H], h_last [B, H], c_last? [B, H], saved? [T, B, S·Hp], cs? [T, B, Hp], scratch [any]
     backward   forward's arguments, hs, saved, cs?, dhs?, dh_last?, dc_last? (cotangents of nothing are 0)
                -> dxs?, dU?, dW?, db?, dp?, dh0?, dc0?, dh_reset?, dc_reset?, δ [T, B, S·Hp] in the place of saved,
@@ -74,6 +76,7 @@ class Library:
     ) -> int:
         """How many entries a call's `scratch` has: for all of the machine's threads; with fewer, fewer are used.
 
+        - `I`: the features of xs; 0 where there are indices.
         - `of_weights`, `of_xs`: whether a backward's dU and dW, and its dxs, are wanted.
         """
         floats = (ctypes.c_size_t * 3)()

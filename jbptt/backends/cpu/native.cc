@@ -38,11 +38,11 @@ ffi::Error catch_exceptions(Function function) {  // which must not leave C++
   return ffi::Error::Success();
 }
 
-ffi::Error call_forward(ffi::ThreadPool pool, std::string_view kind, bool reverse, F32 xs, F32 U, F32 W, F32 b, F32 p,
+ffi::Error call_forward(ffi::ThreadPool pool, std::string_view kind, bool reverse, F32 xs, S32 indices, F32 U, F32 W, F32 b, F32 p,
                         F32 h0, F32 c0, U8 marks, F32 h_reset, F32 c_reset, Out hs, Out h_last, Out c_last, Out saved,
                         Out cs, Out scratch) {
   return catch_exceptions([&] {
-    Arguments given{xs, U, W, b, p, h0, c0, marks, h_reset, c_reset};
+    Arguments given{xs, indices, U, W, b, p, h0, c0, marks, h_reset, c_reset};
     Border border(kind, reverse, given);
     const auto [T, B, I, H, Hp, S] = std::tuple(border.T, border.B, border.I, border.H, border.Hp, border.kind->saved);
     RecurrenceArgs& args = border.args;
@@ -58,12 +58,12 @@ ffi::Error call_forward(ffi::ThreadPool pool, std::string_view kind, bool revers
   });
 }
 
-ffi::Error call_backward(ffi::ThreadPool pool, std::string_view kind, bool reverse, F32 xs, F32 U, F32 W, F32 b, F32 p,
+ffi::Error call_backward(ffi::ThreadPool pool, std::string_view kind, bool reverse, F32 xs, S32 indices, F32 U, F32 W, F32 b, F32 p,
                          F32 h0, F32 c0, U8 marks, F32 h_reset, F32 c_reset, F32 hs, F32 saved, F32 cs, F32 dhs,
                          F32 dh_last, F32 dc_last, Out dxs, Out dU, Out dW, Out db, Out dp, Out dh0, Out dc0,
                          Out dh_reset, Out dc_reset, Out delta, Out scratch) {
   return catch_exceptions([&] {
-    Arguments given{xs, U, W, b, p, h0, c0, marks, h_reset, c_reset};
+    Arguments given{xs, indices, U, W, b, p, h0, c0, marks, h_reset, c_reset};
     Border border(kind, reverse, given);
     const auto [T, B, I, H, Hp, S] = std::tuple(border.T, border.B, border.I, border.H, border.Hp, border.kind->saved);
     RecurrenceArgs& args = border.args;
@@ -75,6 +75,7 @@ ffi::Error call_backward(ffi::ThreadPool pool, std::string_view kind, bool rever
     args.dh_last = data_or_null("dh_last", "[B, H]", dh_last, {B, H});
     args.dc_last = border.c_or_null("dc_last", dc_last);
 
+    if (args.indices) must_be_nothing("dxs", *dxs, "there are indices");
     args.dxs = data_or_null("dxs", "[T, B, I]", *dxs, {T, B, I});
     args.dU = data_or_null("dU", "[I, G·H]", *dU, {I, border.GH});
     args.dW = data_or_null("dW", "[H, G·H]", *dW, {H, border.GH});
@@ -101,6 +102,7 @@ auto bind_arguments(Binding&& binding) {  // the attributes and arguments that b
   return std::move(binding).template Attr<std::string_view>("kind")
       .template Attr<bool>("reverse")
       .template Arg<F32>()   // xs
+      .template Arg<S32>()   // indices
       .template Arg<F32>()   // U
       .template Arg<F32>()   // W
       .template Arg<F32>()   // b

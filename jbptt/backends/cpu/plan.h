@@ -78,6 +78,12 @@ struct Call : Plan {
   bool valid(size_t row) const { return !p.marks || p.marks[row] & kValid; }
   bool reset(size_t row) const { return p.marks && p.marks[row] & kReset; }
 
+  // That of U which the index at a row is of; null where there is none.
+  const float* row_of_U(size_t row) const {
+    const int32_t index = p.indices[row];
+    return index < 0 || index >= p.rows_of_U ? nullptr : p.U + static_cast<size_t>(index) * G * H;
+  }
+
   // The row before (t, b) in the order of steps; −1 at the first.
   ptrdiff_t row_before(int t, int b) const {
     const int before = p.reverse ? t + 1 : t - 1;

@@ -1,7 +1,7 @@
 // One recurrence, as a caller describes it: a kind of cell, sizes, and where the arrays are. Row-major float32, time
 // first.
 //
-// T time, B batch, I inputs, H units, G blocks of U, W and b (gates), S vectors that a step saves; Hp: H up to whole
+// T time, B batch, I inputs (0 where they are indices of one-hot rows), H units, G blocks of U, W and b (gates), S vectors that a step saves; Hp: H up to whole
 // vectors.
 #pragma once
 
@@ -23,6 +23,8 @@ struct RecurrenceArgs {
   bool reverse;
 
   const float *xs, *U, *W, *b, *p;  // [T,B,I] [I,G·H] [H,G·H] [G·H]; p: what Extra says
+  const int32_t* indices;           // [T,B], in the place of xs: of rows of U, or none's
+  int rows_of_U;                    // I, or what indices are below
   const float *h0, *c0;             // [B,H]: what the first step starts from
   const uint8_t* marks;             // [T,B]; null: every step is valid and none is a reset
   const float *h_reset, *c_reset;   // [B,H]

@@ -1,6 +1,6 @@
 """Karpathy's char-RNN (The Unreasonable Effectiveness of Recurrent Neural Networks, 2015): predict the next character.
 
-One-hot characters go through one or more recurrent layers and an output layer, y = softmax(V h + c). Training is
+Characters, one-hot, go through one or more recurrent layers and an output layer, y = softmax(V h + c). Training is
 stateful truncated backpropagation through time: the text runs by as B parallel streams in chunks of T characters,
 and each chunk starts from the state in which the one before it ended.
 
@@ -95,9 +95,8 @@ def logits(
     Dropout is between layers, the output layer among them (Zaremba 2014).
     """
     output = params["output"]
-    xs = jax.nn.one_hot(characters, output["w"].shape[1], dtype=output["w"].dtype)
     layers, options = [cell_of(settings)] * settings.layers, regularising.rates(settings)
-    states, hs = stack(layers, params["layers"], xs, states, vjp=settings.vjp, key=key, **options)
+    states, hs = stack(layers, params["layers"], characters, states, vjp=settings.vjp, key=key, **options)
     key_output = None if key is None else jax.random.fold_in(key, settings.layers)  # layers have those before it
     return states, dense(output, dropped(key_output, settings.dropout, hs), vjp=settings.vjp)
 
