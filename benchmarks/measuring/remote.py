@@ -53,6 +53,9 @@ class RemoteRunner:
     def results(self) -> dict:
         return self._worker.ask("results")
 
+    def losses(self, steps: int) -> Any:
+        return self._worker.ask("losses", steps)
+
     def measure(self, mode: str, calls: int) -> tuple[float, float]:
         return self._worker.ask("measure", mode, calls)
 

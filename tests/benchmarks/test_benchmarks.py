@@ -11,7 +11,7 @@ pytest.importorskip("click", reason="the benchmarks' command lines need the extr
 
 from click.testing import CliRunner
 
-from benchmarks import breakdown, data_parallel, gpu, peers, plots, report, scaling, thread_pools
+from benchmarks import breakdown, data_parallel, gpu, peers, plots, report, scaling, thread_pools, training
 from benchmarks.contestants import plain
 from benchmarks.contestants.protocol import LeftOut
 from benchmarks.contestants.pytorch import TorchRunner
@@ -159,3 +159,17 @@ def test_the_gpu_script_runs_to_its_end_without_a_gpu(tmp_path):
     text = command(gpu, *arguments)
     assert path.with_suffix(".md").exists()
     assert jax.default_backend() == "gpu" or "no GPU" in text
+
+
+def test_training_steps_have_the_same_losses(tmp_path):
+    output = command(training, "--quick", "--out", tmp_path / "steps.csv")
+    rows = results.read(tmp_path / "steps.csv")
+    assert [row["contestant"] for row in rows] == list(training.CONTESTANTS)
+    assert {row["status"] for row in rows} <= {"timed", "left out"}
+    assert len(output.splitlines()) == 4
+
+
+def test_a_step_with_other_losses_is_not_timed(monkeypatch):
+    monkeypatch.setattr(training, "TOLERANCE", 0)
+    (row,) = training.measure(training.QUICK[0], [training.FLAX], {}, 1, 0, 8)
+    assert row["status"] in ("disagrees", "left out") and "ms" not in row
