@@ -169,3 +169,9 @@ def test_an_activation_is_a_function_that_jax_transforms():
 
 def test_a_cell_is_shown_by_its_name():
     assert repr(jbptt.lstm_cell(peepholes="ifo")) == "<jbptt.Cell lstm_cell(peepholes='ifo')>"
+
+
+def test_a_probability_of_weight_0_may_be_anything():
+    targets = Y.at[0].set(-1)
+    weights = jnp.ones_like(Y).at[0].set(0)
+    assert jbptt.binary_cross_entropy(Y, targets, weights) == jbptt.binary_cross_entropy(Y, Y)
