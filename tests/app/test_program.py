@@ -29,7 +29,7 @@ def ended(shell, **environment):
         (f"$jbptt {TRAIN}", {"JAX_PLATFORMS": "cuda"}, "JAX has no device with JAX_PLATFORMS=cuda"),
         (f"$jbptt {TRAIN}$'\\xff'", {}, "has a name that is not UTF-8"),
         ("cp -r runs $'\\xff'; $jbptt sample $'\\xff'", {}, "has a name that is not UTF-8"),
-        (f"ulimit -v 20000000; $jbptt {TRAIN} --hidden 1000000", {}, "there is not the memory for this"),
+        (f"ulimit -v 20000000; $jbptt {TRAIN} --hidden 400000", {}, "there is not the memory for this"),
     ],
     ids=["closed", "platform", "folder", "moved", "memory"],
 )
