@@ -31,7 +31,7 @@ def given(kind, seed=0):
     args = {"xs": drawn["xs"], "indices": NO_INDICES} | {name: drawn[name] for name in shapes}
     args |= {"marks": marks} | {name: drawn[name] for name in resets}
     outs = {"hs": (T, B, H), "h_last": (B, H), "c_last": shapes["c0"], "saved": (T, B, S * Hp)}
-    outs |= {"cs": (T, B, Hp) if has_c else (0,), "scratch": (KERNELS.scratch(kind, "forward", B, I, H),)}
+    outs |= {"cs": (T, B, Hp) if has_c else (0,), "scratch": (KERNELS.scratch(kind, "forward", T, B, I, H),)}
     return args, outs
 
 
@@ -50,7 +50,7 @@ def given_back(kind, seed=1):
     cotangents = {"dhs": (T, B, H), "dh_last": (B, H), "dc_last": args["c0"].shape}
     args |= {name: draw.standard_normal(shape, np.float32) for name, shape in cotangents.items()}
     back = {f"d{name}": args[name].shape for name in ("xs", "U", "W", "b", "p", "h0", "c0", "h_reset", "c_reset")}
-    return args, back | {"delta": outs["saved"], "scratch": (KERNELS.scratch(kind, "backward", B, I, H),)}
+    return args, back | {"delta": outs["saved"], "scratch": (KERNELS.scratch(kind, "backward", T, B, I, H),)}
 
 
 MAKERS = {"forward": given, "backward": given_back}
@@ -129,7 +129,7 @@ def test_what_is_not_wanted_is_not_there_and_changes_nothing_else(kind):
     for unwanted in groups:
         of_weights, of_xs = "dW" not in unwanted, "dxs" not in unwanted
         shapes = outs | dict.fromkeys(unwanted, (0,))
-        shapes["scratch"] = (KERNELS.scratch(kind, "backward", B, I, H, of_weights, of_xs),)
+        shapes["scratch"] = (KERNELS.scratch(kind, "backward", T, B, I, H, of_weights, of_xs),)
         came = call("backward", kind, args, shapes)
         for name in set(outs) - {"scratch"} - set(unwanted):
             np.testing.assert_array_equal(came[name], everything[name], err_msg=f"{name} without {unwanted}")

@@ -52,40 +52,54 @@ void functions() {
     ++failures, std::printf("what is no number becomes one\n");
 }
 
-// C (+)= A B of `rows` by `width` vectors, with rows further apart than they are wide, which are not to be touched.
-void product(int rows, int width, int K, bool add) {
+// C (+)= A B of `rows` by `width` vectors, with rows further apart than they are wide and vectors further apart than
+// they are long, if at all: what lies between is not to be touched.
+void product(int rows, int width, int K, bool add, int between_vectors) {
   std::mt19937 draw(rows * 1000 + width * 100 + K);
   std::normal_distribution<float> normal;
-  const int columns = width * kLanes, a_row = K + 3, c_row = columns + 5;
+  const int columns = width * kLanes, a_row = K + 3, c_vector = kLanes + between_vectors, c_row = width * c_vector + 5;
   std::vector<float> a(rows * a_row), packed(K * columns), c(rows * c_row);
   for (auto* array : {&a, &packed, &c})
     for (float& x : *array) x = normal(draw);
   const std::vector<float> before = c;
-  jbptt::product(rows, width, K, a.data(), a_row, packed.data(), columns, c.data(), c_row, add);
+  jbptt::product(rows, width, K, a.data(), a_row, packed.data(), columns, c.data(), c_row, c_vector, add);
   for (int i = 0; i < rows; ++i)
     for (int j = 0; j < c_row; ++j) {
-      double sum = add || j >= columns ? before[i * c_row + j] : 0, size = std::fabs(sum) + 1;
-      for (int k = 0; k < K && j < columns; ++k) {
-        const double term = static_cast<double>(a[i * a_row + k]) * packed[k * columns + j];
+      const int vector = j / c_vector, column = vector * kLanes + j % c_vector;
+      const bool in_c = vector < width && j % c_vector < kLanes;
+      double sum = add || !in_c ? before[i * c_row + j] : 0, size = std::fabs(sum) + 1;
+      for (int k = 0; k < K && in_c; ++k) {
+        const double term = static_cast<double>(a[i * a_row + k]) * packed[k * columns + column];
         sum += term, size += std::fabs(term);
       }
-      if (std::fabs(c[i * c_row + j] - sum) <= 1e-6 * size * (j < columns)) continue;
+      if (std::fabs(c[i * c_row + j] - sum) <= 1e-6 * size * in_c) continue;
       ++failures;
-      std::printf("product of %d rows, %d vectors, K %d, add %d: entry %d, %d is %g, not %g\n", rows, width, K, add,
-                  i, j,
-                  c[i * c_row + j], sum);
+      std::printf("product of %d rows, %d vectors, K %d, add %d: entry %d, %d is %g, not %g\n", rows, width, K, add, i,
+                  j, c[i * c_row + j], sum);
       return;
     }
+}
+
+void transposition() {
+  Vec rows[kLanes];
+  for (int i = 0; i < kLanes; ++i)
+    for (int j = 0; j < kLanes; ++j) rows[i][j] = static_cast<float>(i * kLanes + j);
+  jbptt::transpose(rows);
+  for (int i = 0; i < kLanes; ++i)
+    for (int j = 0; j < kLanes; ++j)
+      if (rows[i][j] != j * kLanes + i) return ++failures, void(std::printf("transpose: entry %d, %d\n", i, j));
 }
 
 }  // namespace
 
 int main() {
   functions();
+  transposition();
   for (int rows = 1; rows <= 2 * jbptt::kTileRows + 1; ++rows)
     for (int width = 1; width <= 2 * jbptt::kPanel + 1; ++width)
       for (int K : {0, 1, 7, 33, jbptt::kChain + 1})
-        for (bool add : {false, true}) product(rows, width, K, add);
+        for (bool add : {false, true})
+          for (int between_vectors : {0, 3}) product(rows, width, K, add, between_vectors);
   std::printf("%d failures\n", failures);
   return failures != 0;
 }

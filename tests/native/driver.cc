@@ -117,7 +117,7 @@ Results run(const jbptt::Kind& kind, const Case& now, const Wanted& wanted, int 
     kind.forward(kind, args, threads);
   }
   {
-    const Floats scratch = with_scratch(jbptt::backward_scratch(kind, args.I, H, args.dW, args.dxs));
+    const Floats scratch = with_scratch(jbptt::backward_scratch(kind, T * B, args.I, H, args.dW, args.dxs));
     kind.backward(kind, args, threads);
   }
   threads.run_late();
@@ -146,7 +146,7 @@ int main() {
       ++failures;
     };
     for (const auto& [T, B, I, H] :
-         {std::array{1, 1, 1, 1}, {4, 3, 5, 17}, {5, 7, 2, 33}, {130, 5, 3, 9}, {2, 26, 70, 66}})
+         {std::array{1, 1, 1, 1}, {4, 3, 5, 17}, {5, 7, 2, 33}, {130, 5, 3, 9}, {2, 26, 70, 66}, {1, 300, 40, 50}})
       for (bool marked : {false, true})
         for (bool reverse : {false, true}) {
           const Case now{T, B, I, H, marked, reverse};

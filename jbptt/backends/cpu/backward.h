@@ -13,17 +13,17 @@
 namespace jbptt {
 
 struct BackwardScratch {
-  BackwardScratch(const Plan& plan, bool of_weights, bool of_xs)
+  BackwardScratch(const Plan& plan, int64_t rows, bool of_weights, bool of_xs)  // rows: T·B
       : WT(static_cast<size_t>(plan.gate_width) * plan.Hp), UT(of_xs ? columns_at_x(plan) * plan.I_up : 0),
-        sums(of_weights ? Gradients::sums(plan) : 0),
-        of_worker(piece(std::max(of_weights ? Gradients::packed(plan) : 0, of_xs ? Gradients::dx_rows(plan) : 0))),
+        of_worker(
+            piece(std::max(of_weights ? Gradients::packed(plan, rows) : 0, of_xs ? Gradients::dx_rows(plan) : 0))),
         dp(plan.kind.extra == Extra::peepholes ? whole_lines(3 * static_cast<size_t>(plan.Hp)) : 0),
-        size{piece(WT) + piece(UT) + piece(sums), of_worker + dp + kMostExcess,
+        size{piece(WT) + piece(UT), of_worker + dp + kMostExcess,
              plan.gate_width + 4 * static_cast<size_t>(plan.Hp)} {}
 
   static size_t columns_at_x(const Plan& plan) { return static_cast<size_t>(plan.vectors) * plan.S * kLanes; }
 
-  const size_t WT, UT, sums;   // of all threads
+  const size_t WT, UT;         // of all threads
   const size_t of_worker, dp;  // of each
   const ScratchSize size;
 };
@@ -32,13 +32,13 @@ template <class Cell>
 class Backward : Call {
  public:
   Backward(const Kind& kind, const RecurrenceArgs& args, Executor& executor)
-      : Backward(kind, args, executor, BackwardScratch(Plan(kind, args.I, args.H), args.dW, args.dxs)) {}
+      : Backward(kind, args, executor, BackwardScratch(Plan(kind, args.I, args.H), int64_t{args.T} * args.B, args.dW, args.dxs)) {}
 
   void run() {
     Scratch scratch(p.scratch, p.scratch_floats);
     WT_ = scratch.take(size_.WT);
     float* UT = scratch.take(size_.UT);
-    Gradients gradients(*this, scratch.take(size_.sums));
+    const Gradients gradients(*this);
     float* of_workers = scratch.take(threads * size_.of_worker);
     dp_ = scratch.take_zeros(slices * size_.dp);
     float* of_slices = scratch.take(0);

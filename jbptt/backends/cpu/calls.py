@@ -68,7 +68,7 @@ def forward(call: Call, inputs: Inputs, *, saving: bool) -> tuple[Outputs, Saved
     kept = of_gates, of_cs = saved_shapes(call, inputs) if saving else (NOTHING, NOTHING)
     shapes = [(T, B, H), (B, H), (B, H) if has_c else NOTHING]
     shapes += [(T, B, shape[-1]) if saving and shape[-1] else NOTHING for shape in kept]
-    scratch = call.library.scratch(call.kernel.kind, "forward", B, _features(inputs), H)
+    scratch = call.library.scratch(call.kernel.kind, "forward", T, B, _features(inputs), H)
     hs, h, c, gates, cs, _ = _call(call, "forward", [*shapes, (scratch,)], _flat(call, inputs))
     outputs = Outputs(_state_like(inputs.state, h, c), hs.reshape(T, *batch, H))
     return outputs, Saved(gates.reshape(of_gates), cs.reshape(of_cs))
@@ -116,7 +116,7 @@ def _backward(call, spec, inputs, outputs, saved, cotangents):
     shapes += [*of_state, *(of_state if inputs.reset_state is not None else [NOTHING, NOTHING])]
     gates, cs = (array.reshape(T, B, array.shape[-1]) if array.size else _nothing() for array in saved)
     given = [outputs.hs.reshape(T, B, H), gates, cs, cotangents.hs.reshape(T, B, H)]
-    scratch = call.library.scratch(call.kernel.kind, "backward", B, I, H, wanted.consts, of_xs)
+    scratch = call.library.scratch(call.kernel.kind, "backward", T, B, I, H, wanted.consts, of_xs)
     shapes = [*shapes, gates.shape, (scratch,)]
     alias = {len(args) + 1: len(shapes) - 2}  # δ takes the place of what was saved
     args = [*args, *given, *_flat_state(cotangents.state)]

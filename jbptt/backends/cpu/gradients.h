@@ -7,38 +7,36 @@
 
 namespace jbptt {
 
+// From column to column of T·B rows: no power of two, which caches dislike.
+inline size_t column(int64_t rows) {
+  return round_up(static_cast<int>(std::min<int64_t>(rows, kChain)), kLanes) + 16;
+}
+
 class Gradients {
  public:
-  // `sums`: memory of sums(plan) floats, all threads'.
-  Gradients(const Call& call, float* sums)
+  explicit Gradients(const Call& call)
       : call_(call), p(call.p), across_(std::min(call.threads, call.panels)),
-        down_(std::max(1, call.threads / across_)), sums_(sums) {}
+        down_(std::max(1, call.threads / across_)), column_(jbptt::column(p.T * static_cast<int64_t>(p.B))) {}
 
-  static size_t sums(const Plan& plan) {  // of all tasks together
-    return (static_cast<size_t>(plan.H) + 1 + plan.I + 1) * plan.panels * plan.panel_width;
-  }
-  static size_t packed(const Plan& plan) {  // of a task of weights
-    const size_t delta = static_cast<size_t>(kChain) * plan.panel_width;
-    return piece(columns(plan.H + 1)) + piece(columns(plan.I + 1)) + piece(delta);
+  static size_t packed(const Plan& plan, int64_t rows) {  // of a task of weights, `rows` being T·B
+    const size_t width = plan.panel_width, partial = plan.H % kLanes ? std::max(plan.H, plan.I) * width : 0;
+    return piece(column(rows) * plan.H) + piece(column(rows) * plan.I) + piece(kChain * width) + piece(partial);
   }
   static size_t dx_rows(const Plan& plan) { return static_cast<size_t>(kRowsOfX) * plan.I_up; }
 
   int weight_tasks() const { return across_ * down_; }
   int row_tasks() const { return (p.T * p.B + kRowsOfX - 1) / kRowsOfX; }
 
-  // A block of Σ_t aᵗ δᵗ, where a is (h⁻, 1) for W and bn, and (x, 1) for U and b: the panels of one part in `across`,
-  // the rows of one part in `down`. Where x are indices, a is 1 alone for b, and each δ is added to its row of U's.
+  // A block of Σ_t aᵗ δᵗ, where a is h⁻ for W and x for U, and of Σ_t δᵗ, for biases: the panels of one part in
+  // `across`, the rows of one part in `down`. Where x are indices, each δ is added to its row of U's.
   void of_weights(int task, Scratch own) const {
     const int part = task % across_, part_of_rows = task / across_;
     const int panel0 = call_.panels * part / across_, panel1 = call_.panels * (part + 1) / across_;
     const Rows of_h(p.H, part_of_rows, down_), of_x(p.I, part_of_rows, down_);
-    float *a_h = own.take(columns(of_h.number)), *a_x = own.take(columns(of_x.number));
+    float *a_h = own.take(column_ * of_h.number), *a_x = own.take(column_ * of_x.number);
     float* delta = own.take(static_cast<size_t>(kChain) * call_.panel_width);
-    for (int panel = panel0; panel < panel1; ++panel) {
-      std::fill_n(sums_of_h(of_h, panel), static_cast<size_t>(of_h.number) * call_.panel_width, 0.0f);
-      std::fill_n(sums_of_x(of_x, panel), static_cast<size_t>(of_x.number) * call_.panel_width, 0.0f);
-    }
-    const Rows of_U(p.rows_of_U - 1, part_of_rows, down_);
+    float* partial = own.take(0);
+    const Rows of_U(p.rows_of_U, part_of_rows, down_);
     if (p.indices) clear_rows(panel0, panel1, of_U);
     const bool alike = std::equal(call_.kind.at_x, call_.kind.at_x + call_.G, call_.kind.at_h);
     const int all = p.T * p.B;
@@ -47,19 +45,13 @@ class Gradients {
       pack_inputs(n0, n, of_h, a_h, of_x, a_x);
       if (p.indices) add_to_rows(panel0, panel1, of_U, n0, n);
       for (int panel = panel0; panel < panel1; ++panel) {
-        const int width = call_.vectors_in(panel) * call_.G, row = width * kLanes;
         pack_delta(panel, n0, n, call_.kind.at_h, delta);
-        product(of_h.number, width, n, a_h, kColumn, delta, row, sums_of_h(of_h, panel), row, true);
+        if (p.dp && call_.kind.extra == Extra::bn && !part_of_rows) add_sums(panel, n, delta, call_.G - 1, p.dp, n0);
+        add_products(panel, of_h, a_h, n, delta, partial, p.dW, n0);
         if (!alike) pack_delta(panel, n0, n, call_.kind.at_x, delta);
-        product(of_x.number, width, n, a_x, kColumn, delta, row, sums_of_x(of_x, panel), row, true);
+        if (p.db && !part_of_rows) add_sums(panel, n, delta, 0, p.db, n0);
+        add_products(panel, of_x, a_x, n, delta, partial, p.dU, n0);
       }
-    }
-    for (int panel = panel0; panel < panel1; ++panel) {
-      unpack(panel, of_h, p.H, sums_of_h(of_h, panel), p.dW);
-      if (!p.indices) unpack(panel, of_x, p.I, sums_of_x(of_x, panel), p.dU);
-      if (p.db) unpack_bias(panel, of_x, p.I, sums_of_x(of_x, panel), 0, p.db);
-      if (p.dp && call_.kind.extra == Extra::bn)
-        unpack_bias(panel, of_h, p.H, sums_of_h(of_h, panel), call_.G - 1, p.dp);
     }
   }
 
@@ -67,38 +59,27 @@ class Gradients {
   void of_xs(int task, const float* UT, Scratch own) const {
     const int first = task * kRowsOfX, rows = std::min(kRowsOfX, p.T * p.B - first), I_up = call_.I_up;
     const int K = call_.vectors * call_.S * kLanes;
-    float* dx = own.take(static_cast<size_t>(rows) * I_up);
+    float* const to = p.dxs + static_cast<size_t>(first) * p.I;
+    float* const dx = p.I == I_up ? to : own.take(static_cast<size_t>(rows) * I_up);
     for (int i = 0; i < I_up; i += kPanel * kLanes) {
       const int width = std::min(kPanel, (I_up - i) / kLanes);
       product(rows, width, K, p.saved + static_cast<size_t>(first) * K, K, UT + static_cast<size_t>(K) * i,
               width * kLanes, dx + i, I_up, false);
     }
-    for (int r = 0; r < rows; ++r)
-      std::copy_n(dx + static_cast<size_t>(r) * I_up, p.I, p.dxs + static_cast<size_t>(first + r) * p.I);
+    if (dx != to)
+      for (int r = 0; r < rows; ++r) std::copy_n(dx + static_cast<size_t>(r) * I_up, p.I, to + static_cast<size_t>(r) * p.I);
   }
 
  private:
   static constexpr int kRowsOfX = 96;
-  static constexpr int kColumn = kChain + 16;  // from column to column: no power of two, which caches dislike
 
-  static size_t columns(int number) { return static_cast<size_t>(number) * kColumn; }
-
-  // Those of a matrix's `size` rows, and of the ones below them, that are one part in `parts`.
+  // Those of a matrix's `size` rows that are one part in `parts`.
   struct Rows {
     Rows(int size, int part, int parts)
-        : first(static_cast<int>(static_cast<int64_t>(size + 1) * part / parts)),
-          number(static_cast<int>(static_cast<int64_t>(size + 1) * (part + 1) / parts) - first) {}
+        : first(static_cast<int>(static_cast<int64_t>(size) * part / parts)),
+          number(static_cast<int>(static_cast<int64_t>(size) * (part + 1) / parts) - first) {}
     int first, number;
   };
-
-  // Sums are [part of rows, panel, row, panel_width], W's before U's.
-  float* sums_of_h(const Rows& rows, int panel) const {
-    return sums_ + (static_cast<size_t>(rows.first) * call_.panels + static_cast<size_t>(rows.number) * panel) *
-                       call_.panel_width;
-  }
-  float* sums_of_x(const Rows& rows, int panel) const {
-    return sums_of_h(rows, panel) + (static_cast<size_t>(p.H) + 1) * call_.panels * call_.panel_width;
-  }
 
   void pack_inputs(int n0, int n, const Rows& of_h, float* a_h, const Rows& of_x, float* a_x) const {
     std::array<const float*, kChain> hs, xs;  // null: padding
@@ -106,24 +87,23 @@ class Gradients {
       const int t = (n0 + k) / p.B, b = (n0 + k) % p.B;
       const bool there = call_.valid(n0 + k);
       hs[k] = there ? call_.h_before(t, b) : nullptr;
-      xs[k] = !there ? nullptr : p.indices ? p.hs : p.xs + static_cast<size_t>(n0 + k) * p.I;  // hs for the 1 alone
+      xs[k] = there && !p.indices ? p.xs + static_cast<size_t>(n0 + k) * p.I : nullptr;
     }
-    pack_columns(hs.data(), n, of_h, p.H, a_h);
-    pack_columns(xs.data(), n, of_x, p.I, a_x);
+    pack_columns(hs.data(), n, of_h, a_h);
+    pack_columns(xs.data(), n, of_x, a_x);
   }
 
-  // Columns of a, kColumn apart, from its rows; a row that is null, of padding, is 0. A few columns at a time, whose
-  // lines stay in the first cache while they fill.
-  static void pack_columns(const float* const* from, int n, const Rows& rows, int size, float* to) {
-    constexpr int at_once = 16;
-    for (int j0 = 0; j0 < rows.number; j0 += at_once) {
-      const int columns = std::min(at_once, rows.number - j0), real = std::min(columns, size - rows.first - j0);
-      for (int k = 0; k < n; ++k) {
-        float* column = to + static_cast<size_t>(j0) * kColumn + k;
-        for (int j = 0; j < real; ++j) column[j * kColumn] = from[k] ? from[k][rows.first + j0 + j] : 0.0f;
-        if (real < columns) column[real * kColumn] = from[k] ? 1.0f : 0.0f;  // the ones, below them all
+  // Columns of a, column_ apart, from its rows; a row that is null, of padding, is 0.
+  void pack_columns(const float* const* from, int n, const Rows& rows, float* to) const {
+    for (int j0 = 0; j0 < rows.number; j0 += kLanes, to += column_ * kLanes)
+      for (int k0 = 0; k0 < n; k0 += kLanes) {
+        const int columns = std::min(kLanes, rows.number - j0);
+        Vec block[kLanes];
+        for (int k = 0; k < kLanes; ++k)
+          block[k] = k0 + k < n && from[k0 + k] ? load(from[k0 + k] + rows.first + j0, columns) : Vec{};
+        transpose(block);
+        for (int j = 0; j < columns; ++j) store(to + column_ * j + k0, block[j]);
       }
-    }
   }
 
   void pack_delta(int panel, int n0, int n, const int* columns, float* to) const {
@@ -136,6 +116,36 @@ class Gradients {
       for (int k = 0; k < n; ++k, column += row)
         for (int u = 0; u < units; ++u, block += G * kLanes) store(block, load(column + u * S * kLanes));
     }
+  }
+
+  // Rows of a weight's gradient (+)= Σ_k a_k δ_k, in a panel's columns.
+  void add_products(int panel, const Rows& rows, const float* a, int n, const float* delta, float* partial, float* to,
+                    bool add) const {
+    const int units = call_.vectors_in(panel), width = units * call_.G, first = panel * call_.kind.units;
+    const ptrdiff_t row = static_cast<ptrdiff_t>(call_.G) * p.H, vector = call_.G == 1 ? kLanes : p.H;
+    to += rows.first * row + first * kLanes;
+    if (call_.lanes_of(first + units - 1) == kLanes)
+      return product(rows.number, width, n, a, column_, delta, width * kLanes, to, row, vector, add);
+    product(rows.number, width, n, a, column_, delta, width * kLanes, partial, width * kLanes, false);
+    for (int j = 0; j < rows.number; ++j, to += row)
+      for (int v = 0; v < width; ++v, partial += kLanes)
+        add_vector(to + v * vector, load(partial), call_.lanes_of(first + v / call_.G), add);
+  }
+
+  // A bias's gradient (+)= Σ_k δ_k, of the blocks from one on.
+  void add_sums(int panel, int n, const float* delta, int block, float* to, bool add) const {
+    const int first = panel * call_.kind.units, units = call_.vectors_in(panel), G = call_.G;
+    for (int u = 0; u < units; ++u)
+      for (int g = block; g < G; ++g) {
+        Vec sum{};
+        for (int k = 0; k < n; ++k) sum += load(delta + ((static_cast<size_t>(k) * units + u) * G + g) * kLanes);
+        add_vector(to + static_cast<size_t>(g - block) * p.H + (first + u) * kLanes, sum, call_.lanes_of(first + u),
+                   add);
+      }
+  }
+
+  static void add_vector(float* to, Vec more, int lanes, bool add) {
+    store(to, add ? load(to, lanes) + more : more, lanes);
   }
 
   // dU = 0 in these panels and rows.
@@ -166,30 +176,10 @@ class Gradients {
 
   float* row_of_dU(int i) const { return p.dU + static_cast<size_t>(i) * call_.G * p.H; }
 
-  // Rows of a panel's sums into a weight's gradient.
-  void unpack(int panel, const Rows& rows, int size, const float* from, float* to) const {
-    const int first = panel * call_.kind.units, units = call_.vectors_in(panel);
-    for (int j = rows.first; j < std::min(rows.first + rows.number, size); ++j)
-      for (int u = first; u < first + units; ++u)
-        for (int g = 0; g < call_.G; ++g, from += kLanes)
-          store(to + (static_cast<size_t>(j) * call_.G + g) * p.H + u * kLanes, load(from), call_.lanes_of(u));
-  }
-
-  // The row of ones, from a block on, into a bias's gradient.
-  void unpack_bias(int panel, const Rows& rows, int size, const float* from, int block, float* to) const {
-    if (rows.first + rows.number <= size) return;  // another's
-    const int first = panel * call_.kind.units, units = call_.vectors_in(panel);
-    from += static_cast<size_t>(rows.number - 1) * units * call_.G * kLanes;
-    for (int u = 0; u < units; ++u)
-      for (int g = block; g < call_.G; ++g)
-        store(to + static_cast<size_t>(g - block) * p.H + (first + u) * kLanes, load(from + (u * call_.G + g) * kLanes),
-              call_.lanes_of(first + u));
-  }
-
   const Call& call_;
   const RecurrenceArgs& p;
   const int across_, down_;
-  float* const sums_;
+  const size_t column_;
 };
 
 }  // namespace jbptt

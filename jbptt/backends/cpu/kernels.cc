@@ -45,8 +45,8 @@ int lanes() { return kLanes; }
 
 ScratchSize forward_scratch(const Kind& kind, int I, int H) { return forward_scratch(Plan(kind, I, H)); }
 
-ScratchSize backward_scratch(const Kind& kind, int I, int H, bool of_weights, bool of_xs) {
-  return BackwardScratch(Plan(kind, I, H), of_weights, of_xs).size;
+ScratchSize backward_scratch(const Kind& kind, int64_t rows, int I, int H, bool of_weights, bool of_xs) {
+  return BackwardScratch(Plan(kind, I, H), rows, of_weights, of_xs).size;
 }
 
 }  // namespace jbptt

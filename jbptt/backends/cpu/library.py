@@ -72,7 +72,7 @@ class Library:
         return f"jbptt_{direction}_{self.instruction_set}"
 
     def scratch(
-        self, kind: str, direction: str, B: int, I: int, H: int, of_weights: bool = True, of_xs: bool = True
+        self, kind: str, direction: str, T: int, B: int, I: int, H: int, of_weights: bool = True, of_xs: bool = True
     ) -> int:
         """How many entries a call's `scratch` has: for all of the machine's threads; with fewer, fewer are used.
 
@@ -81,9 +81,9 @@ class Library:
         """
         floats = (ctypes.c_size_t * 3)()
         functions = _opened(BUILT / f"{self.instruction_set}.so")
-        functions.jbptt_scratch(kind.encode(), direction == "backward", I, H, of_weights, of_xs, floats)
+        functions.jbptt_scratch(kind.encode(), direction == "backward", ctypes.c_int64(T * B), I, H, of_weights, of_xs, floats)
         fixed, per_thread, per_row = floats
-        threads = min(_threads(), B) if direction == "forward" else _threads()
+        threads = min(_threads(), B) if direction == "forward" and T > 1 else _threads()
         return fixed + threads * per_thread + B * per_row
 
 

@@ -38,9 +38,9 @@ ffi::Error catch_exceptions(Function function) {  // which must not leave C++
   return ffi::Error::Success();
 }
 
-ffi::Error call_forward(ffi::ThreadPool pool, std::string_view kind, bool reverse, F32 xs, S32 indices, F32 U, F32 W, F32 b, F32 p,
-                        F32 h0, F32 c0, U8 marks, F32 h_reset, F32 c_reset, Out hs, Out h_last, Out c_last, Out saved,
-                        Out cs, Out scratch) {
+ffi::Error call_forward(ffi::ThreadPool pool, std::string_view kind, bool reverse, F32 xs, S32 indices, F32 U, F32 W,
+                        F32 b, F32 p, F32 h0, F32 c0, U8 marks, F32 h_reset, F32 c_reset, Out hs, Out h_last,
+                        Out c_last, Out saved, Out cs, Out scratch) {
   return catch_exceptions([&] {
     Arguments given{xs, indices, U, W, b, p, h0, c0, marks, h_reset, c_reset};
     Border border(kind, reverse, given);
@@ -58,9 +58,9 @@ ffi::Error call_forward(ffi::ThreadPool pool, std::string_view kind, bool revers
   });
 }
 
-ffi::Error call_backward(ffi::ThreadPool pool, std::string_view kind, bool reverse, F32 xs, S32 indices, F32 U, F32 W, F32 b, F32 p,
-                         F32 h0, F32 c0, U8 marks, F32 h_reset, F32 c_reset, F32 hs, F32 saved, F32 cs, F32 dhs,
-                         F32 dh_last, F32 dc_last, Out dxs, Out dU, Out dW, Out db, Out dp, Out dh0, Out dc0,
+ffi::Error call_backward(ffi::ThreadPool pool, std::string_view kind, bool reverse, F32 xs, S32 indices, F32 U, F32 W,
+                         F32 b, F32 p, F32 h0, F32 c0, U8 marks, F32 h_reset, F32 c_reset, F32 hs, F32 saved, F32 cs,
+                         F32 dhs, F32 dh_last, F32 dc_last, Out dxs, Out dU, Out dW, Out db, Out dp, Out dh0, Out dc0,
                          Out dh_reset, Out dc_reset, Out delta, Out scratch) {
   return catch_exceptions([&] {
     Arguments given{xs, indices, U, W, b, p, h0, c0, marks, h_reset, c_reset};
@@ -91,7 +91,7 @@ ffi::Error call_backward(ffi::ThreadPool pool, std::string_view kind, bool rever
       refuse("dh_reset and dc_reset must be nothing where h_reset is");
     args.saved = data("delta", "[T, B, S·Hp]", *delta, {T, B, S * Hp});
     if (args.saved != from) std::copy_n(from, saved.element_count(), args.saved);
-    border.take_scratch(*scratch, backward_scratch(*border.kind, args.I, args.H, args.dW, args.dxs));
+    border.take_scratch(*scratch, backward_scratch(*border.kind, T * B, args.I, args.H, args.dW, args.dxs));
     PoolExecutor executor(pool);
     border.kind->backward(*border.kind, args, executor);
   });
@@ -169,11 +169,12 @@ extern "C" const char* jbptt_kinds() {
   return text.c_str();
 }
 
-// Floats of scratch: of all, of each thread, of each row of the batch. `kind` is one of jbptt_kinds().
-extern "C" void jbptt_scratch(const char* kind, int backward, int I, int H, int of_weights, int of_xs, size_t* floats) {
+// Floats of scratch: of all, of each thread, of each row of the batch. `kind` is one of jbptt_kinds(), rows are T·B.
+extern "C" void jbptt_scratch(const char* kind, int backward, int64_t rows, int I, int H, int of_weights, int of_xs,
+                              size_t* floats) {
   const Kind& found = *find_kind(kind);
   const ScratchSize size =
-      backward ? backward_scratch(found, I, H, of_weights, of_xs) : forward_scratch(found, I, H);
+      backward ? backward_scratch(found, rows, I, H, of_weights, of_xs) : forward_scratch(found, I, H);
   floats[0] = size.fixed, floats[1] = size.per_thread, floats[2] = size.per_row;
 }
 

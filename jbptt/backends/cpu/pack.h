@@ -1,18 +1,28 @@
-// Weights, packed into panels for product.h. Each panel is a task: nobody else writes it.
+// Weights, packed into panels for product.h.
 #pragma once
 
 #include "plan.h"
 
 namespace jbptt {
 
-// A panel of [K, G·H]: K rows of [unit vector, G, lane].
-inline void pack_blocks(const Plan& plan, const float* from, int K, int panel, float* packed) {
-  const int first = panel * plan.kind.units, units = plan.vectors_in(panel);
-  float* to = packed + static_cast<size_t>(K) * first * plan.G * kLanes;
-  for (int k = 0; k < K; ++k)
-    for (int u = first; u < first + units; ++u)
-      for (int g = 0; g < plan.G; ++g, to += kLanes)
-        store(to, load(from + (static_cast<size_t>(k) * plan.G + g) * plan.H + u * kLanes, plan.lanes_of(u)));
+// Rows k0 ... k1 − 1 of [K, G·H] into some panels, each K rows of [unit vector, G, lane]. A few rows at a time, whose
+// lines stay in the first cache while each panel takes its part of them.
+inline void pack_blocks(const Plan& plan, const float* from, int K, int k0, int k1, int panel0, int panel1,
+                        float* packed) {
+  constexpr int at_once = 8;
+  const int G = plan.G, unit0 = panel0 * plan.kind.units;
+  for (int begin = k0; begin < k1; begin += at_once)
+    for (int panel = panel0; panel < panel1; ++panel) {
+      const int first = panel * plan.kind.units, units = plan.vectors_in(panel), end = std::min(begin + at_once, k1);
+      float* const to = packed + static_cast<size_t>(K) * (first - unit0) * G * kLanes;
+      for (int u = 0; u < units; ++u) {
+        const int lanes = plan.lanes_of(first + u);
+        for (int k = begin; k < end; ++k)
+          for (int g = 0; g < G; ++g)
+            store(to + ((static_cast<size_t>(k) * units + u) * G + g) * kLanes,
+                  load(from + (static_cast<size_t>(k) * G + g) * plan.H + (first + u) * kLanes, lanes));
+      }
+    }
 }
 
 // A panel of the transpose of [rows, G·H]: K rows, [unit vector, column, lane], of up to kPanel vectors of `rows`. A
@@ -25,11 +35,16 @@ inline void pack_transposed(const Plan& plan, const float* from, int rows, int c
   for (int u = 0; u < plan.vectors; ++u)
     for (int s = 0; s < columns; ++s, to += static_cast<size_t>(kLanes) * width) {
       const int g = static_cast<int>(std::find(at, at + plan.G, s) - at), lanes = plan.lanes_of(u);
-      for (int j = 0; j < width; ++j) {
-        const bool there = first + j < rows && g < plan.G;
-        const float* row = there ? from + (static_cast<size_t>(first + j) * plan.G + g) * plan.H + u * kLanes : from;
-        for (int l = 0; l < kLanes; ++l)
-          to[static_cast<size_t>(l) * width + j] = there && l < lanes ? row[l] : 0.0f;
+      for (int j0 = 0; j0 < width; j0 += kLanes) {
+        Vec block[kLanes];
+        for (int j = 0; j < kLanes; ++j) {
+          const int row = first + j0 + j;
+          block[j] = row < rows && g < plan.G
+                         ? load(from + (static_cast<size_t>(row) * plan.G + g) * plan.H + u * kLanes, lanes)
+                         : Vec{};
+        }
+        transpose(block);
+        for (int l = 0; l < kLanes; ++l) store(to + static_cast<size_t>(l) * width + j0, block[l]);
       }
     }
 }

@@ -14,6 +14,9 @@
 
 namespace jbptt {
 
+// Multiplications of a thread: with fewer it would be done before another is awake.
+constexpr size_t kLeastWork = 2'000'000;
+
 constexpr size_t kLine = 16;  // floats of a cache line: no two pieces of scratch share one
 
 constexpr size_t whole_lines(size_t floats) { return (floats + kLine - 1) / kLine * kLine; }
@@ -69,7 +72,7 @@ struct Plan {
 // A call: its plan, and how it is shared out.
 struct Call : Plan {
   Call(const Kind& kind, const RecurrenceArgs& args, Executor& executor, const ScratchSize& size)
-      : Plan(kind, args.I, args.H), p(args), executor(executor), threads(threads_for(args, executor, size)),
+      : Plan(kind, args.I, args.H), p(args), executor(executor), threads(threads_for(*this, args, executor, size)),
         slices(std::min(threads, args.B)) {}
 
   int row_of(int slice) const { return static_cast<int>(static_cast<int64_t>(p.B) * slice / slices); }
@@ -108,11 +111,13 @@ struct Call : Plan {
   const int slices;  // of the batch's rows, a task each
 
  private:
-  // As many as there are, and as there is memory for.
-  static int threads_for(const RecurrenceArgs& args, const Executor& executor, const ScratchSize& size) {
+  // As many as there are, as there is memory for, and as there is work for.
+  static int threads_for(const Plan& plan, const RecurrenceArgs& args, const Executor& executor,
+                         const ScratchSize& size) {
     assert(args.scratch_floats >= size.of(args.B, 1));
     const size_t room = (args.scratch_floats - size.of(args.B, 0)) / size.per_thread;
-    return static_cast<int>(std::min(room, static_cast<size_t>(executor.threads()) + 1));
+    const size_t work = static_cast<size_t>(args.T) * args.B * (args.I + args.H) * plan.gate_width / kLeastWork;
+    return static_cast<int>(std::min({room, static_cast<size_t>(executor.threads()) + 1, work + 1}));
   }
 };
 

@@ -1,8 +1,8 @@
 // One recurrence, as a caller describes it: a kind of cell, sizes, and where the arrays are. Row-major float32, time
 // first.
 //
-// T time, B batch, I inputs (0 where they are indices of one-hot rows), H units, G blocks of U, W and b (gates), S vectors that a step saves; Hp: H up to whole
-// vectors.
+// T time, B batch, I inputs (0 where they are indices of one-hot rows), H units, G blocks of U, W and b (gates), S
+// vectors that a step saves; Hp: H up to whole vectors.
 #pragma once
 
 #include <cstddef>
@@ -70,6 +70,6 @@ const Kind* find_kind(std::string_view name);  // null: there is none
 int lanes();                                   // floats in a vector
 
 ScratchSize forward_scratch(const Kind& kind, int I, int H);
-ScratchSize backward_scratch(const Kind& kind, int I, int H, bool of_weights, bool of_xs);
+ScratchSize backward_scratch(const Kind& kind, int64_t rows, int I, int H, bool of_weights, bool of_xs);  // rows: T·B
 
 }  // namespace jbptt

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 namespace jbptt {
 
@@ -32,6 +33,34 @@ inline Vec load(const float* from, int n) {
 inline void store(float* to, Vec v, int n) {
   if (n >= kLanes) return store(to, v);
   std::memcpy(to, &v, n * sizeof(float));
+}
+
+// Lane l of the result: that of a where the bit of l that kDistance is not set, else of b; from kDistance lanes above
+// (kUpper) or below, where that lane is of the other half.
+template <int kDistance, bool kUpper, size_t... l>
+inline Vec half_of_each(Vec a, Vec b, std::index_sequence<l...>) {
+#if __has_builtin(__builtin_shufflevector)
+  return __builtin_shufflevector(
+      a, b, (l & kDistance ? kLanes + static_cast<int>(l) - (kUpper ? 0 : kDistance)
+                           : static_cast<int>(l) + (kUpper ? kDistance : 0))...);
+#else
+  return __builtin_shuffle(a, b, VecInt{(l & kDistance ? kLanes + static_cast<int>(l) - (kUpper ? 0 : kDistance)
+                                                       : static_cast<int>(l) + (kUpper ? kDistance : 0))...});
+#endif
+}
+
+// Transposes kLanes x kLanes floats in place: halves, then halves of halves, change places.
+template <int kDistance = kLanes / 2>
+inline void transpose(Vec* rows) {
+  constexpr auto lanes = std::make_index_sequence<kLanes>();
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i)
+    if (!(i & kDistance)) {
+      const Vec a = rows[i], b = rows[i + kDistance];
+      rows[i] = half_of_each<kDistance, false>(a, b, lanes);
+      rows[i + kDistance] = half_of_each<kDistance, true>(a, b, lanes);
+    }
+  if constexpr (kDistance > 1) transpose<kDistance / 2>(rows);
 }
 
 inline Vec clamped(Vec x, float bound) {  // NaN stays
