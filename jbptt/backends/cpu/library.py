@@ -80,10 +80,11 @@ class Library:
         - `of_weights`, `of_xs`: whether a backward's dU and dW, and its dxs, are wanted.
         """
         floats = (ctypes.c_size_t * 3)()
+        backward, rows = direction == "backward", ctypes.c_int64(T * B)
         functions = _opened(BUILT / f"{self.instruction_set}.so")
-        functions.jbptt_scratch(kind.encode(), direction == "backward", ctypes.c_int64(T * B), I, H, of_weights, of_xs, floats)
+        functions.jbptt_scratch(kind.encode(), backward, rows, I, H, of_weights, of_xs, floats)
         fixed, per_thread, per_row = floats
-        threads = min(_threads(), B) if direction == "forward" and T > 1 else _threads()
+        threads = _threads() if backward or T == 1 else min(_threads(), B)
         return fixed + threads * per_thread + B * per_row
 
 
