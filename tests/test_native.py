@@ -106,7 +106,8 @@ def test_forward_and_back_are_a_call_each_and_only_what_is_wanted_is_made():
 
 @needs_kernels
 @pytest.mark.parametrize(
-    ("T", "B", "H", "chosen"), [(256, 2, 16, "cpu"), (1, 64, 16, "scan"), (600, 1, 16, "cpu"), (600, 1, 300, "scan")]
+    ("T", "B", "H", "chosen"),
+    [(2, 8, 16, "cpu"), (1, 64, 16, "scan"), (5, 3, 16, "scan"), (600, 1, 16, "cpu"), (600, 1, 300, "scan")],
 )
 def test_the_kernel_is_taken_where_it_is_faster(T, B, H, chosen):
     params, xs = arguments(jbptt.lstm, T, B, H)

@@ -23,8 +23,8 @@ from jbptt.recurrence.plain import plain, plain_residuals
 MOST_ROWS = 2**31 - 2**12
 """T·B, which the kernels count in 32 bits."""
 
-LEAST_ROWS, LARGEST_ALONE = 512, 2**20
-"""T·B from which a kernel is faster, and the bytes of weights up to which it is for B = 1: benchmarks/NOTES.md."""
+LEAST_STEPS, LEAST_ROWS, LARGEST_ALONE = 2, 16, 2**20
+"""T and T·B from which a kernel is faster; the bytes of weights up to which it is for B = 1: benchmarks/NOTES.md."""
 
 
 def unsupported(spec: Spec, inputs: Inputs) -> str | None:
@@ -54,12 +54,12 @@ def unsupported(spec: Spec, inputs: Inputs) -> str | None:
 def preferred(spec: Spec, inputs: Inputs) -> bool:
     """Whether a kernel is faster than the scan, as measured: benchmarks/NOTES.md.
 
-    Weights are packed anew at each call, which a few rows do not repay; and a sequence by itself has one thread, which
-    is not enough for weights beyond its cache.
+    One step is the same products either way; weights are packed anew at each call, which a few rows do not repay; and a
+    sequence by itself has one thread, which is not enough for weights beyond its cache.
     """
     T, *batch = inputs.steps
-    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(inputs.consts))
-    return T * math.prod(batch) >= LEAST_ROWS and (math.prod(batch) > 1 or weights <= LARGEST_ALONE)
+    B, weights = math.prod(batch), sum(leaf.nbytes for leaf in jax.tree.leaves(inputs.consts))
+    return T >= LEAST_STEPS and T * B >= LEAST_ROWS and (B > 1 or weights <= LARGEST_ALONE)
 
 
 def _call_of(spec):

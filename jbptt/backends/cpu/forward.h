@@ -1,9 +1,8 @@
 // The recurrence of any cell, forward.
 //
 // Who owns what: a task has a slice of the batch's rows for all of T, so that no thread waits for another from step to
-// step; its state stays in its cache. Rows share the packed weights, which nobody writes. Of a single step, a task has
-// some panels of units for all rows, and packs them itself. U and W are packed so that the sums of a register tile are
-// all that the pointwise part of its units needs.
+// step; its state stays in its cache. Rows share the packed weights, which nobody writes. U and W are packed so that
+// the sums of a register tile are all that the pointwise part of its units needs.
 //
 // Cost: 2·T·B·(I+H)·G·H operations.
 #pragma once
@@ -14,7 +13,6 @@
 namespace jbptt {
 
 constexpr int kRowsAtOnce = 48;     // of the batch, whose sums stay in the first cache until the pointwise part
-constexpr int kPanelsAtOnce = 2;    // of a single step
 constexpr int kProjectedRows = 48;  // of x U, ahead of the steps that use them
 
 inline ScratchSize forward_scratch(const Plan& plan) {
@@ -36,9 +34,11 @@ class Forward : Call {
     W_ = scratch.take(static_cast<size_t>(H) * gate_width);
     b_ = scratch.take_zeros(gate_width);
     float* of_slices = scratch.take(0);
-    if (p.b) pack_blocks(*this, p.b, 1, 0, 1, 0, panels, b_);
-    if (p.T == 1) return run_one_step(of_slices);
-    run_tasks(executor, threads, threads, [&](int n, int) { pack(share(I, n), share(H, n), 0, panels, U_, W_); });
+    if (p.b) pack_blocks(*this, p.b, 1, 0, 1, b_);
+    run_tasks(executor, threads, threads, [&](int n, int) {
+      pack_blocks(*this, p.U, I, share(I, n), share(I, n + 1), U_);
+      pack_blocks(*this, p.W, H, share(H, n), share(H, n + 1), W_);
+    });
     run_tasks(executor, threads, slices, [&](int slice, int) {
       const int first = row_of(slice), rows = row_of(slice + 1) - first;
       const size_t from = whole_lines(slice * size_.per_thread + first * size_.per_row);
@@ -53,39 +53,8 @@ class Forward : Call {
       : Call(kind, args, executor, size), size_(size) {}
 
   struct Slice;
-  using Range = std::pair<int, int>;
 
-  Range share(int rows, int n) const {  // of `threads`
-    return {static_cast<int>(int64_t{rows} * n / threads), static_cast<int>(int64_t{rows} * (n + 1) / threads)};
-  }
-
-  void pack(Range rows_of_U, Range rows_of_W, int panel0, int panel1, float* U, float* W) {
-    pack_blocks(*this, p.U, I, rows_of_U.first, rows_of_U.second, panel0, panel1, U);
-    pack_blocks(*this, p.W, H, rows_of_W.first, rows_of_W.second, panel0, panel1, W);
-  }
-
-  // A few panels at a time, which stay in the cache between packing and use.
-  void run_one_step(float* of_slices) {
-    Slice whole(*this, Scratch(of_slices, size_.of(p.B, threads) - size_.fixed), 0, p.B);
-    whole.start();
-    const int tasks = std::min(threads, panels);
-    run_tasks(executor, threads, tasks, [&](int n, int) {
-      Slice part = whole;
-      if (n) part.sums = of_slices + whole_lines(size_.of(p.B, n) - size_.fixed);
-      const int end = panels * (n + 1) / tasks;
-      part.panel0 = panels * n / tasks;
-      part.U += static_cast<size_t>(I) * part.panel0 * panel_width;
-      part.W += static_cast<size_t>(H) * part.panel0 * panel_width;
-      for (; part.panel0 < end; part.panel0 = part.panel1) {
-        part.panel1 = std::min(part.panel0 + kPanelsAtOnce, end);
-        pack({0, I}, {0, H}, part.panel0, part.panel1, part.U, part.W);
-        part.project(0, 1);
-        part.step_panels(0, part.zx);
-      }
-    });
-    std::swap(whole.h, whole.next);
-    whole.finish();
-  }
+  int share(int rows, int n) const { return static_cast<int>(int64_t{rows} * n / threads); }  // from where on it is n's
 
   const ScratchSize size_;
   float *U_, *W_, *b_;
@@ -96,7 +65,7 @@ class Forward : Call {
 template <class Cell>
 struct Forward<Cell>::Slice {
   Slice(const Forward& all, Scratch scratch, int first, int rows)
-      : all(all), p(all.p), Hp(all.Hp), gate_width(all.gate_width), first(first), rows(rows), panel1(all.panels), U(all.U_), W(all.W_),
+      : all(all), p(all.p), Hp(all.Hp), gate_width(all.gate_width), first(first), rows(rows),
         ahead(std::max(1, std::min(p.T, kProjectedRows / rows))),
         zx(scratch.take(static_cast<size_t>(ahead) * rows * gate_width)),
         sums(scratch.take(static_cast<size_t>(kRowsAtOnce) * all.panel_width)),
@@ -104,28 +73,15 @@ struct Forward<Cell>::Slice {
         c(Cell::kHasC ? scratch.take_zeros(static_cast<size_t>(rows) * Hp) : nullptr) {}
 
   void run() {
-    start();
+    for (int r = 0; r < rows; ++r) start(r, p.h0, p.c0);
     for (int step = 0; step < p.T; ++step) {
       if (step % ahead == 0) project(step, std::min(ahead, p.T - step));
       const int t = all.time(step);
-      if (step > 0) reset(t);
+      for (int r = 0; r < rows; ++r)
+        if (all.reset(all.row(t, first + r))) start(r, p.h_reset, p.c_reset);
       step_panels(t, zx + static_cast<size_t>(step % ahead) * rows * gate_width);
       std::swap(h, next);
     }
-    finish();
-  }
-
-  void start() {
-    for (int r = 0; r < rows; ++r) set_state(r, p.h0, p.c0);
-    reset(all.time(0));
-  }
-
-  void reset(int t) {
-    for (int r = 0; r < rows; ++r)
-      if (all.reset(all.row(t, first + r))) set_state(r, p.h_reset, p.c_reset);
-  }
-
-  void finish() {
     for (int r = 0; r < rows; ++r) {
       std::copy_n(h + static_cast<size_t>(r) * Hp, p.H, p.h_last + static_cast<size_t>(first + r) * p.H);
       if (Cell::kHasC)
@@ -133,7 +89,7 @@ struct Forward<Cell>::Slice {
     }
   }
 
-  [[gnu::always_inline]] void set_state(int r, const float* h_from, const float* c_from) {
+  [[gnu::always_inline]] void start(int r, const float* h_from, const float* c_from) {
     const size_t from = static_cast<size_t>(first + r) * p.H, to = static_cast<size_t>(r) * Hp;
     std::copy_n(h_from + from, p.H, h + to);
     if (Cell::kHasC) std::copy_n(c_from + from, p.H, c + to);
@@ -142,20 +98,19 @@ struct Forward<Cell>::Slice {
   // x U + b of some steps, [step, row, gate_width].
   [[gnu::always_inline]] void project(int step, int steps) {
     if (p.indices) return pick_rows(step, steps);
-    for (int panel = panel0; panel < panel1; ++panel) {
+    for (int n = 0; n < steps * rows; ++n) std::copy_n(all.b_, gate_width, zx + static_cast<size_t>(n) * gate_width);
+    for (int panel = 0; panel < all.panels; ++panel) {
       const int u0 = panel * Cell::kUnits, width = all.vectors_in(panel) * G;
-      const float* U_here = U + static_cast<size_t>(p.I) * (panel - panel0) * all.panel_width;
+      const float* U = all.U_ + static_cast<size_t>(p.I) * u0 * G * kLanes;
       float* to = zx + static_cast<size_t>(u0) * G * kLanes;
-      for (int n = 0; n < steps * rows; ++n)
-        std::copy_n(all.b_ + u0 * G * kLanes, width * kLanes, to + static_cast<size_t>(n) * gate_width);
       if (rows >= kTileRows || steps == 1) {
         for (int s = 0; s < steps; ++s)
-          product(rows, width, p.I, p.xs + all.row(all.time(step + s), first) * p.I, p.I, U_here, width * kLanes,
+          product(rows, width, p.I, p.xs + all.row(all.time(step + s), first) * p.I, p.I, U, width * kLanes,
                   to + static_cast<size_t>(s) * rows * gate_width, gate_width, true);
       } else {  // few rows a step: many steps of each row
         const ptrdiff_t x_row = static_cast<ptrdiff_t>(p.B) * p.I * (p.reverse ? -1 : 1);
         for (int r = 0; r < rows; ++r)
-          product(steps, width, p.I, p.xs + all.row(all.time(step), first + r) * p.I, x_row, U_here, width * kLanes,
+          product(steps, width, p.I, p.xs + all.row(all.time(step), first + r) * p.I, x_row, U, width * kLanes,
                   to + static_cast<size_t>(r) * gate_width, static_cast<ptrdiff_t>(rows) * gate_width, true);
       }
     }
@@ -163,24 +118,23 @@ struct Forward<Cell>::Slice {
 
   // The same of one-hot x: a row of U for each.
   void pick_rows(int step, int steps) {
-    const int u0 = panel0 * Cell::kUnits, u1 = std::min(panel1 * Cell::kUnits, all.vectors);
+    float* to = zx;
     for (int s = 0; s < steps; ++s)
       for (int r = 0; r < rows; ++r) {
-        const float *U = all.row_of_U(all.row(all.time(step + s), first + r)), *b = all.b_ + u0 * G * kLanes;
-        float* to = zx + (static_cast<size_t>(s) * rows + r) * gate_width + u0 * G * kLanes;
-        for (int u = u0; u < u1; ++u)
+        const float *U = all.row_of_U(all.row(all.time(step + s), first + r)), *b = all.b_;
+        for (int u = 0; u < all.vectors; ++u)
           for (int g = 0; g < G; ++g, to += kLanes, b += kLanes)
             store(to, U ? load(b) + load(U + static_cast<size_t>(g) * p.H + u * kLanes, all.lanes_of(u)) : load(b));
       }
   }
 
   [[gnu::always_inline]] void step_panels(int t, const float* zx_of_step) {
-    for (int panel = panel0; panel < panel1; ++panel) {
+    for (int panel = 0; panel < all.panels; ++panel) {
       const int u0 = panel * Cell::kUnits, units = all.vectors_in(panel), width = units * G;
-      const float* W_here = W + static_cast<size_t>(p.H) * (panel - panel0) * all.panel_width;
+      const float* W = all.W_ + static_cast<size_t>(p.H) * u0 * G * kLanes;
       for (int r0 = 0; r0 < rows; r0 += kRowsAtOnce) {
         const int r1 = std::min(r0 + kRowsAtOnce, rows);
-        product(r1 - r0, width, p.H, h + static_cast<size_t>(r0) * Hp, Hp, W_here, width * kLanes, sums, width * kLanes,
+        product(r1 - r0, width, p.H, h + static_cast<size_t>(r0) * Hp, Hp, W, width * kLanes, sums, width * kLanes,
                 false);
         for (int u = 0; u < units; ++u) step_units(t, r0, r1, u0 + u, zx_of_step, sums + u * G * kLanes, width);
       }
@@ -216,10 +170,7 @@ struct Forward<Cell>::Slice {
 
   const Forward& all;
   const RecurrenceArgs& p;
-  const int Hp, gate_width, first, rows;
-  int panel0 = 0, panel1;  // its units
-  float *U, *W;            // from panel0 on
-  const int ahead;
+  const int Hp, gate_width, first, rows, ahead;
   float *zx, *sums, *h, *next, *c;
 };
 

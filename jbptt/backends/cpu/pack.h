@@ -5,16 +5,15 @@
 
 namespace jbptt {
 
-// Rows k0 ... k1 − 1 of [K, G·H] into some panels, each K rows of [unit vector, G, lane]. A few rows at a time, whose
+// Rows k0 ... k1 − 1 of [K, G·H] into panels, each K rows of [unit vector, G, lane]. A few rows at a time, whose
 // lines stay in the first cache while each panel takes its part of them.
-inline void pack_blocks(const Plan& plan, const float* from, int K, int k0, int k1, int panel0, int panel1,
-                        float* packed) {
+inline void pack_blocks(const Plan& plan, const float* from, int K, int k0, int k1, float* packed) {
   constexpr int at_once = 8;
-  const int G = plan.G, unit0 = panel0 * plan.kind.units;
+  const int G = plan.G;
   for (int begin = k0; begin < k1; begin += at_once)
-    for (int panel = panel0; panel < panel1; ++panel) {
+    for (int panel = 0; panel < plan.panels; ++panel) {
       const int first = panel * plan.kind.units, units = plan.vectors_in(panel), end = std::min(begin + at_once, k1);
-      float* const to = packed + static_cast<size_t>(K) * (first - unit0) * G * kLanes;
+      float* const to = packed + static_cast<size_t>(K) * first * G * kLanes;
       for (int u = 0; u < units; ++u) {
         const int lanes = plan.lanes_of(first + u);
         for (int k = begin; k < end; ++k)
