@@ -34,7 +34,7 @@ with open(here / "log.txt", "w") as log:
     run = subprocess.Popen([jbptt, "train", "chars", "text.txt", *options], cwd=here, stdout=log, stderr=log)
     while "distinct" not in (here / "log.txt").read_text():
         time.sleep(0.1)
-    time.sleep(3)
+    time.sleep(20)  # long enough for the second step, from which on the weights are no numbers, on a busy machine too
     run.send_signal(signal.SIGINT)
     run.wait()
 print((here / "log.txt").read_text().splitlines()[-1])
