@@ -63,6 +63,7 @@ from jbptt.feedforward.losses import (
     mse as mse,
     softmax_cross_entropy as softmax_cross_entropy,
 )
+from jbptt.feedforward.output import dense_softmax_cross_entropy as dense_softmax_cross_entropy
 from jbptt.feedforward.perceptron import mlp as mlp, mlp_init as mlp_init
 from jbptt.networks.decoding import (
     Decoded as Decoded,

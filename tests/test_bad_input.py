@@ -31,6 +31,11 @@ def miso(xs=XS, activation=jbptt.identity, **changes):
     return jbptt.miso(rnn, NET | changes, xs, activation=activation)
 
 
+def output_loss(x=None, targets=CLASSES, **options):
+    x = zeros(B, H) if x is None else x
+    return jbptt.dense_softmax_cross_entropy(MLP[1], x, targets, **options)
+
+
 def zeros(*shape, dtype=jnp.float32):
     return jnp.zeros(shape, dtype)
 
@@ -319,6 +324,18 @@ LOSSES = {
     "integer logits": (TypeError, r"logits must be", lambda: jbptt.binary_cross_entropy(CLASSES, CLASSES)),
     "bce's shape": (ValueError, r"targets .*that of logits", lambda: jbptt.binary_cross_entropy(Y, zeros(B))),
     "bool targets": (TypeError, r"targets must be floating", lambda: jbptt.binary_cross_entropy(Y, Y == 0)),
+    "distributions at an output layer": (
+        TypeError,
+        r"targets must be class indices.*float32: distributions are for",
+        lambda: output_loss(targets=Y),
+    ),
+    "class 7 of an output layer's 7": (ValueError, r"targets .*0..6.*got 7..7", lambda: output_loss(targets=CLASS_7)),
+    "an output layer's x": (ValueError, r"x must have shape .*I = 6", lambda: output_loss(x=zeros(B, 5))),
+    "an output layer's reduction": (ValueError, r"reduction must be", lambda: output_loss(reduction="max")),
+    "an output layer's vjp": (ValueError, r"vjp must be one of", lambda: output_loss(vjp="both")),
+    "a chunk of 0": (ValueError, r"chunk must be", lambda: output_loss(chunk=0)),
+    "half a chunk": (TypeError, r"chunk must be", lambda: output_loss(chunk=0.5)),
+    "indices for an output layer's x": (TypeError, r"x must be floating point", lambda: output_loss(x=CLASSES)),
     "scalar logits": (ValueError, r"logits must have shape", lambda: jbptt.softmax_cross_entropy(zeros(), CLASSES)),
     "classes' shape": (ValueError, r"targets .*= \[3\]", lambda: jbptt.softmax_cross_entropy(Y, zeros(2, dtype=int))),
     "soft shape": (ValueError, r"targets .*= \[3, 7\]", lambda: jbptt.softmax_cross_entropy(Y, zeros(B, 5))),

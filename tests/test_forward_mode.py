@@ -26,6 +26,7 @@ NAMES = [
     "mse",
     "softmax_cross_entropy",
     "dense",
+    "dense_softmax_cross_entropy",
     "mlp",
     "lstm",
     "clockwork",

@@ -36,6 +36,7 @@ every_cell = pytest.mark.parametrize("row", CELL_ROWS, ids=lambda row: row.name)
 OF_FOUR_UNITS = ("rnn_heads", "slstm", "clockwork", "checkpoint_lengths_resets", "lstm_layer_norm")
 """Four parts of one unit each; and one unit or two that are normalised are constants, with gradients of rounding."""
 WEIGHTED_MEANS = ("mse", "binary_cross_entropy", "softmax_cross_entropy", "softmax_cross_entropy_classes")
+WEIGHTED_MEANS += ("dense_softmax_cross_entropy",)
 """Of a single cost they do not depend on its weight: again a gradient of rounding."""
 BATCHED = ["rnn", "clockwork", "lstm", "lstm_depth_gated", "slstm", "gru", "siso", "simo", "miso", "mimo"]
 

@@ -20,6 +20,7 @@ from jbptt.deferred.scan import scan as jbptt_scan
 from jbptt.feedforward.activations import sigmoid
 from jbptt.feedforward.layer import dense
 from jbptt.feedforward.losses import binary_cross_entropy, mse, softmax_cross_entropy
+from jbptt.feedforward.output import dense_softmax_cross_entropy
 from jbptt.feedforward.perceptron import mlp, mlp_init
 from jbptt.networks.lecture import mimo, miso, network_init, simo, siso
 from jbptt.networks.memory import with_memory
@@ -191,6 +192,14 @@ def _dense_row(seed, sizes, dtype):
     return dense, (params, draws.normal(sizes.T, sizes.B, sizes.I))
 
 
+def _output_row(seed, sizes, dtype):
+    """Half of the steps at once, after what is left over."""
+    draws, rows = Draws(seed, dtype), (sizes.T, sizes.B)
+    params = {"w": draws.normal(sizes.I, sizes.O, scale=sizes.I**-0.5), "b": draws.normal(sizes.O)}
+    args = params, draws.normal(*rows, sizes.I), draws.integers(0, sizes.O, *rows), draws.uniform(*rows, absent=0.3)
+    return partial(dense_softmax_cross_entropy, chunk=max(1, sizes.T // 2)), args
+
+
 def _loss_row(name, loss, *, classes=False, axes):
     """`axes`: 0, a weight for every element; 1, a weight for every row of O elements."""
 
@@ -209,6 +218,7 @@ ROWS: tuple[Row, ...] = (
     _loss_row("softmax_cross_entropy", softmax_cross_entropy, axes=1),
     _loss_row("softmax_cross_entropy_classes", softmax_cross_entropy, classes=True, axes=1),
     Row("dense", _dense_row),
+    Row("dense_softmax_cross_entropy", _output_row),
     Row("mlp", _mlp_row),
     *[_cell_row(name, cell) for name, cell in CELLS.items()],
     _time_row("indices", CELLS["lstm"], indices=True),

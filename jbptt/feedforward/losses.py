@@ -58,7 +58,7 @@ def mse(
     """
     y = checks.floating("y", y, "cast it")
     targets = _like_outputs(targets, y, "y")
-    return _weighted(Cost(_mse, _mse_vjp), reduction, y, targets, _weights(weights, y.shape, y), vjp)
+    return _weighted(Cost(_mse, _mse_vjp), reduction, y, targets, weights_of(weights, y.shape, y), vjp)
 
 
 def _mse(y, t):
@@ -89,7 +89,7 @@ def binary_cross_entropy(
     logits = checks.floating("logits", logits, "cast it")
     targets = _like_outputs(targets, logits, "logits")
     _check_targets(targets, weights, 1, "probabilities, in 0..1")
-    return _weighted(Cost(_bce, _bce_vjp), reduction, logits, targets, _weights(weights, logits.shape, logits), vjp)
+    return _weighted(Cost(_bce, _bce_vjp), reduction, logits, targets, weights_of(weights, logits.shape, logits), vjp)
 
 
 def _bce(z, t):
@@ -135,20 +135,12 @@ def softmax_cross_entropy(
     if logits.ndim == 0:
         raise ValueError("logits must have shape [..., K], got a scalar")
     targets, rows = checks.array("targets", targets), logits.shape[:-1]
-    row_weights = _weights(weights, rows, logits)
+    row_weights = weights_of(weights, rows, logits)
     if jnp.issubdtype(targets.dtype, jnp.integer):
-        checks.shape("targets (integers)", targets, "[...]", rows)
-        last = logits.shape[-1] - 1
-        says = f"classes in 0..{last}, as logits have K = {last + 1} (weights mask, and no index out of range)"
-        _check_targets(targets, weights, last, says)
-        if targets.dtype.itemsize < 4:
-            targets = targets.astype(jnp.int32)  # uint8 cannot hold K = 256, which they are compared with
-        targets = _beside(targets, logits)
-        cost = Cost(_class_ce, _class_ce_vjp)
-    else:
-        targets = _like_outputs(targets, logits, "logits")
-        cost = Cost(_softmax_ce, _softmax_ce_vjp)
-    return _weighted(cost, reduction, logits, targets, row_weights, vjp)
+        targets = classes_of(targets, logits, logits.shape[-1], weights)
+        return _weighted(CLASS_CE, reduction, logits, targets, row_weights, vjp)
+    targets = _like_outputs(targets, logits, "logits")
+    return _weighted(Cost(_softmax_ce, _softmax_ce_vjp), reduction, logits, targets, row_weights, vjp)
 
 
 def _softmax_ce(z, t):
@@ -176,6 +168,10 @@ def _class_ce_vjp(z, classes, dcost):
     return (dcost * _one_for_a_class(z, classes))[..., None] * dz, None  # an integer has no gradient
 
 
+CLASS_CE = Cost(_class_ce, _class_ce_vjp)
+"""Cross entropy of y = softmax(z), z [..., K], for classes [...]."""
+
+
 def _where_it_counts(t, cost):
     """0 for what is infinite but of probability 0: it costs nothing, however impossible it is."""
     return jnp.where((t == 0) & jnp.isinf(cost), 0, cost).astype(cost.dtype)
@@ -187,25 +183,31 @@ def _one_for_a_class(z, classes):
 
 
 def _weighted(cost, reduction, y, t, weights, vjp):
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+    check_reduction(reduction)
     return _loss_by(cost, reduction, y, t, weights, vjp=vjp)
 
 
-def _existing(weights, array):
+def check_reduction(reduction: str) -> None:
+    """Raises ValueError for anything else than "mean" and "sum"."""
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+
+
+def existing(weights: jax.Array, array: jax.Array) -> jax.Array:
     """`array` with zeros where the weight is 0, so that NaN there is never computed with."""
     absent = jnp.expand_dims(weights == 0, tuple(range(weights.ndim, array.ndim)))
     return jnp.where(jnp.broadcast_to(absent, array.shape), jnp.zeros_like(array), array)
 
 
-def _normaliser(reduction, weights):
+def normaliser_of(reduction: Reduction, weights: jax.Array) -> jax.Array:
+    """What the sum of w C is divided by."""
     total = jnp.sum(weights)
     return jnp.ones_like(total) if reduction == "sum" else jnp.where(total == 0, 1, total)
 
 
 def _loss(cost, reduction, y, t, weights):
-    costs = cost.f(_existing(weights, y), _existing(weights, t))
-    return jnp.sum(weights * costs) / _normaliser(reduction, weights)
+    costs = cost.f(existing(weights, y), existing(weights, t))
+    return jnp.sum(weights * costs) / normaliser_of(reduction, weights)
 
 
 def _forward_residuals(cost, reduction, y, t, weights):
@@ -214,14 +216,20 @@ def _forward_residuals(cost, reduction, y, t, weights):
 
 def _backward(cost, reduction, residuals, dloss):
     y, t, weights = residuals.args
-    y, t, normaliser = _existing(weights, y), _existing(weights, t), _normaliser(reduction, weights)
+    y, t, normaliser = existing(weights, y), existing(weights, t), normaliser_of(reduction, weights)
     dy, dt = cost.vjp(y, t, dloss * weights / normaliser)
-    costs = cost.f(y, t)
+    dweights = weights_gradient(reduction, cost.f(y, t), weights, dloss)
+    # dy and dt are 0 where w is; that they are constant there too is what a second derivative asks.
+    dy, dt = jax.tree.map(lambda gradient: existing(weights, gradient), (dy, dt))
+    return dy, dt, dweights
+
+
+def weights_gradient(reduction: Reduction, costs: jax.Array, weights: jax.Array, dloss: jax.Array) -> jax.Array:
+    """∂(Σ w C / Σ w)/∂w = (C − loss) / Σ w; of the sum, C."""
+    normaliser = normaliser_of(reduction, weights)
     is_mean = (reduction == "mean") & (jnp.sum(weights) != 0)
     baseline = jnp.where(is_mean, jnp.sum(weights * costs) / normaliser, 0)
-    # dy and dt are 0 where w is; that they are constant there too is what a second derivative asks.
-    dy, dt = jax.tree.map(lambda gradient: _existing(weights, gradient), (dy, dt))
-    return dy, dt, dloss * (costs - baseline) / normaliser  # ∂(Σ w C / Σ w)/∂w = (C − loss) / Σ w
+    return dloss * (costs - baseline) / normaliser
 
 
 _loss_by = HandDerived(_loss, _forward_residuals, _backward, static=2)
@@ -239,6 +247,17 @@ def _beside(array, outputs):
     return types.resharded(array, outputs, range(array.ndim))
 
 
+def classes_of(targets: jax.Array, rows: jax.Array, K: int, weights: jax.Array | None) -> jax.Array:
+    """Classes [...] beside `rows` [..., any], as integers that K can be compared with.
+
+    Raises ValueError for another shape, and for those not in 0..K-1, where they are known and their weight is not 0.
+    """
+    checks.shape("targets (integers)", targets, "[...]", rows.shape[:-1])
+    says = f"classes in 0..{K - 1}, as logits have K = {K} (weights mask, and no index out of range)"
+    _check_targets(targets, weights, K - 1, says)
+    return _beside(targets.astype(jnp.int32) if targets.dtype.itemsize < 4 else targets, rows)  # uint8 has no 256
+
+
 def _check_targets(targets, weights, largest, says):
     """Of those that exist, whose weight is not 0; under jit, where they are not known, none are checked."""
     if not types.is_traced(weights):
@@ -246,7 +265,8 @@ def _check_targets(targets, weights, largest, says):
         checks.within("targets", targets, largest, says, where=exist)
 
 
-def _weights(weights, shape, outputs):
+def weights_of(weights: jax.Array | None, shape: tuple[int, ...], outputs: jax.Array) -> jax.Array:
+    """Of every cost, beside the outputs and of their dtype; ones for None. Raises ValueError or TypeError."""
     return _beside(_broadcast_weights(weights, shape, outputs), outputs)
 
 
