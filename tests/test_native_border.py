@@ -37,7 +37,7 @@ def given(kind, seed=0):
 
 def call(direction, kind, args, outs):
     results = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in outs.values()]
-    made = jax.ffi.ffi_call(KERNELS.target(direction), results)(*args.values(), kind=kind, reverse=False)
+    made = jax.ffi.ffi_call(KERNELS.target(direction), results)(*args.values(), kinds=kind, reverse=np.int64(0), chained=False)
     return dict(zip(outs, jax.block_until_ready(made), strict=True))
 
 
@@ -165,5 +165,5 @@ def test_scratch_is_in_xlas_memory_figures():
     size = 2**20
     results = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (outs | {"scratch": (size,)}).values()]
     forward = jax.ffi.ffi_call(KERNELS.target("forward"), results)
-    compiled = jax.jit(lambda *args: forward(*args, kind="lstm", reverse=False)[0]).lower(*args.values()).compile()
+    compiled = jax.jit(lambda *args: forward(*args, kinds="lstm", reverse=np.int64(0), chained=False)[0]).lower(*args.values()).compile()
     assert compiled.memory_analysis().temp_size_in_bytes >= 4 * size

@@ -114,11 +114,11 @@ Results run(const jbptt::Kind& kind, const Case& now, const Wanted& wanted, int 
   };
   {
     const Floats scratch = with_scratch(jbptt::forward_scratch(kind, args.I, H));
-    kind.forward(kind, args, threads);
+    run_alone(*kind.forward(kind, args, helpers + 1), threads);
   }
   {
     const Floats scratch = with_scratch(jbptt::backward_scratch(kind, T * B, args.I, H, args.dW, args.dxs));
-    kind.backward(kind, args, threads);
+    run_alone(*kind.backward(kind, args, helpers + 1), threads);
   }
   threads.run_late();
   return {hs, h_last, c_last, dxs, dU, dW, db, dp, dh0, dc0, dhr, dcr};

@@ -29,49 +29,65 @@ struct BackwardScratch {
 };
 
 template <class Cell>
-class Backward : Call {
+class Backward : Call, public Recurrence {
  public:
-  Backward(const Kind& kind, const RecurrenceArgs& args, Executor& executor)
-      : Backward(kind, args, executor, BackwardScratch(Plan(kind, args.I, args.H), int64_t{args.T} * args.B, args.dW, args.dxs)) {}
+  Backward(const Kind& kind, const RecurrenceArgs& args, int threads)
+      : Backward(kind, args, threads,
+                 BackwardScratch(Plan(kind, args.I, args.H), int64_t{args.T} * args.B, args.dW, args.dxs)) {}
 
-  void run() {
-    Scratch scratch(p.scratch, p.scratch_floats);
-    WT_ = scratch.take(size_.WT);
-    float* UT = scratch.take(size_.UT);
-    const Gradients gradients(*this);
-    float* of_workers = scratch.take(threads * size_.of_worker);
-    dp_ = scratch.take_zeros(slices * size_.dp);
-    float* of_slices = scratch.take(0);
+  int most_threads() const override { return threads; }
 
-    const int panels_of_h = (vectors + kPanel - 1) / kPanel, panels_of_x = (I_up / kLanes + kPanel - 1) / kPanel;
-    run_tasks(executor, threads, panels_of_h + (p.dxs ? panels_of_x : 0), [&](int n, int) {
-      constexpr int in_order[] = {0, 1, 2, 3};
-      if (n < panels_of_h) pack_transposed(*this, p.W, H, G, in_order, n, WT_);
-      else pack_transposed(*this, p.U, I, S, Cell::kAtX, n - panels_of_h, UT);
-    });
-    run_tasks(executor, threads, slices, [&](int slice, int) {
-      const int first = row_of(slice), rows = row_of(slice + 1) - first;
-      const size_t of_thread = size_.size.per_thread - size_.of_worker - size_.dp;
-      const size_t from = whole_lines(slice * of_thread + first * size_.size.per_row);
-      Slice(*this, Scratch(of_slices + from, of_thread + rows * size_.size.per_row), slice, first, rows).run();
-    });
-    if (Cell::kExtra == Extra::peepholes && p.dp) sum_of_slices();
-    // Over all of time: blocks of the weights' gradients, and rows of dx, for whoever is free.
-    const int weight_tasks = p.dW ? gradients.weight_tasks() : 0, row_tasks = p.dxs ? gradients.row_tasks() : 0;
-    run_tasks(executor, threads, weight_tasks + row_tasks, [&](int n, int worker) {
-      Scratch own(of_workers + worker * size_.of_worker, size_.of_worker);
-      if (n < weight_tasks) gradients.of_weights(n, own);
-      else gradients.of_xs(n - weight_tasks, UT, own);
-    });
+  int preparations() const override { return panels_of(vectors) + (p.dxs ? panels_of(I_up / kLanes) : 0); }
+  void prepare(int n) override {
+    constexpr int in_order[] = {0, 1, 2, 3};
+    const int of_h = panels_of(vectors);
+    if (n < of_h) pack_transposed(*this, p.W, H, G, in_order, n, WT_);
+    else pack_transposed(*this, p.U, I, S, Cell::kAtX, n - of_h, UT_);
+  }
+
+  int batch_slices() const override { return slices; }
+  void run_slice(int slice) override { run(slice, {0, p.T}); }
+  int blocks() const override { return number_of_blocks(); }
+  void run_block(int n) override {
+    const int first = blocks() - 1 - n;
+    run(0, block(first));
+    if (p.hands_down) gradients_.of_xs(first, UT_, Scratch(of_workers_, size_.of_worker));
+  }
+
+  // Over all of time: blocks of the weights' gradients, and rows of dx, for whoever is free.
+  int completions() const override { return weight_tasks() + (p.dxs && !p.hands_down ? gradients_.row_tasks() : 0); }
+  void complete(int n, int worker) override {
+    if (Cell::kExtra == Extra::peepholes && p.dp && n == 0) sum_of_slices();
+    const Scratch own(of_workers_ + worker * size_.of_worker, size_.of_worker);
+    if (n < weight_tasks()) gradients_.of_weights(n, own);
+    else gradients_.of_xs(n - weight_tasks(), UT_, own);
   }
 
  private:
   static constexpr int G = Cell::G, S = Cell::S;
 
-  Backward(const Kind& kind, const RecurrenceArgs& args, Executor& executor, const BackwardScratch& size)
-      : Call(kind, args, executor, size.size), size_(size) {}
+  Backward(const Kind& kind, const RecurrenceArgs& args, int threads, const BackwardScratch& size)
+      : Call(kind, args, threads, size.size), size_(size), gradients_(*this) {
+    Scratch scratch(p.scratch, p.scratch_floats);
+    WT_ = scratch.take(size_.WT);
+    UT_ = scratch.take(size_.UT);
+    of_workers_ = scratch.take(this->threads * size_.of_worker);
+    dp_ = scratch.take_zeros(slices * size_.dp);
+    of_slices_ = scratch.take(0);
+  }
 
   struct Slice;
+
+  static int panels_of(int vectors) { return (vectors + kPanel - 1) / kPanel; }
+  int weight_tasks() const { return p.dW ? gradients_.weight_tasks() : 0; }
+
+  void run(int slice, Steps steps) {
+    const int first = row_of(slice), rows = row_of(slice + 1) - first;
+    const size_t of_thread = size_.size.per_thread - size_.of_worker - size_.dp;
+    const size_t from = whole_lines(slice * of_thread + first * size_.size.per_row);
+    const Scratch own(of_slices_ + from, of_thread + rows * size_.size.per_row);
+    Slice(*this, own, slice, first, rows).run(steps);
+  }
 
   void sum_of_slices() {
     for (int n = 0; n < 3; ++n)
@@ -83,7 +99,8 @@ class Backward : Call {
   }
 
   const BackwardScratch size_;
-  float *WT_, *dp_;
+  const Gradients gradients_;
+  float *WT_, *UT_, *of_workers_, *dp_, *of_slices_;
 };
 
 // Some rows of the batch, from the last step to the first. All inline, so that its members can be in registers:
@@ -92,14 +109,13 @@ template <class Cell>
 struct Backward<Cell>::Slice {
   Slice(const Backward& all, Scratch scratch, int slice, int first, int rows)
       : all(all), p(all.p), Hp(all.Hp), gate_width(all.gate_width), first(first), rows(rows),
-        resets(p.marks && p.h_reset), dp(all.dp_ + slice * all.size_.dp), dh(zeros(scratch, true)),
-        dc(zeros(scratch, true)), dh_reset(zeros(scratch, p.dh_reset)), dc_reset(zeros(scratch, p.dc_reset)),
+        resets(p.marks && p.h_reset), dp(all.dp_ + slice * all.size_.dp), dh(taken(scratch, true)),
+        dc(taken(scratch, true)), dh_reset(taken(scratch, p.dh_reset)), dc_reset(taken(scratch, p.dc_reset)),
         delta(scratch.take(static_cast<size_t>(rows) * gate_width)) {}
 
-  void run() {
-    if (p.dh_last) copy_rows(p.dh_last, p.H, first, dh, Hp, 0);
-    if (p.dc_last) copy_rows(p.dc_last, p.H, first, dc, Hp, 0);
-    for (int step = p.T - 1; step >= 0; --step) {
+  void run(Steps steps) {
+    if (steps.to == p.T) begin();
+    for (int step = steps.to - 1; step >= steps.from; --step) {
       const int t = all.time(step);
       for (int u = 0; u < all.vectors; ++u) step_units(t, u);
       if (step > 0 || resets || p.dh0) add_product_with_delta();
@@ -110,14 +126,25 @@ struct Backward<Cell>::Slice {
             accumulate_and_clear(dc, dc_reset, r);
           }
     }
+    if (steps.from == 0) end();
+  }
+
+  void begin() {
+    for (float* gradient : {dh, dc, dh_reset, dc_reset})
+      if (gradient) std::fill_n(gradient, static_cast<size_t>(rows) * Hp, 0.0f);
+    if (p.dh_last) copy_rows(p.dh_last, p.H, first, dh, Hp, 0);
+    if (p.dc_last) copy_rows(p.dc_last, p.H, first, dc, Hp, 0);
+  }
+
+  void end() {
     if (p.dh0) copy_rows(dh, Hp, 0, p.dh0, p.H, first);
     if (p.dc0) copy_rows(dc, Hp, 0, p.dc0, p.H, first);
     if (p.dh_reset) copy_rows(dh_reset, Hp, 0, p.dh_reset, p.H, first);
     if (p.dc_reset) copy_rows(dc_reset, Hp, 0, p.dc_reset, p.H, first);
   }
 
-  float* zeros(Scratch& scratch, bool wanted) const {
-    return wanted ? scratch.take_zeros(static_cast<size_t>(rows) * Hp) : nullptr;
+  float* taken(Scratch& scratch, bool wanted) const {
+    return wanted ? scratch.take(static_cast<size_t>(rows) * Hp) : nullptr;
   }
 
   [[gnu::always_inline]] void copy_rows(const float* from, size_t from_row, int from0, float* to, size_t to_row,

@@ -61,8 +61,38 @@ void must_be_nothing(const char* name, Array& array, std::string_view why) {
     refuse(name, " must be an array of nothing, as ", why, ", got ", listed(array.dimensions()));
 }
 
+// A call's buffers, one after the other.
+template <class Given>
+class Buffers {
+ public:
+  explicit Buffers(Given given) : given_(given) {}
+
+  template <class Type>
+  auto next() {
+    auto buffer = given_.template get<Type>(at_++);
+    if (!buffer) refuse("array ", at_ - 1, " of ", given_.size(), ": ", buffer.error().message());
+    return *buffer;
+  }
+
+  void must_be_all() const {
+    if (at_ != given_.size()) refuse("there must be ", at_, " arrays, got ", given_.size());
+  }
+
+ private:
+  const Given given_;
+  size_t at_ = 0;
+};
+
+using Given = Buffers<ffi::RemainingArgs>;
+using Results = Buffers<ffi::RemainingRets>;
+
 // What both directions have.
 struct Arguments {
+  explicit Arguments(Given& given)
+      : xs(given.next<F32>()), indices(given.next<S32>()), U(given.next<F32>()), W(given.next<F32>()),
+        b(given.next<F32>()), p(given.next<F32>()), h0(given.next<F32>()), c0(given.next<F32>()),
+        marks(given.next<U8>()), h_reset(given.next<F32>()), c_reset(given.next<F32>()) {}
+
   F32 xs;
   S32 indices;
   F32 U, W, b, p, h0, c0;
@@ -70,14 +100,18 @@ struct Arguments {
   F32 h_reset, c_reset;
 };
 
-// A call whose arguments are checked, and its sizes, for the rest to be checked against.
+// A recurrence whose arguments are checked, and its sizes, for the rest to be checked against. Its xs are the hs of the
+// one below, where there is one.
 struct Border {
-  Border(std::string_view name, bool reverse, Arguments& given) : kind(find_kind(name)) {
+  Border(std::string_view name, bool reverse, const Border* below, Arguments given) : kind(find_kind(name)) {
     if (!kind) refuse("there is no kernel of kind '", name, "'");
     const auto xs = given.xs.dimensions(), indices = given.indices.dimensions();
     const auto U = given.U.dimensions(), W = given.W.dimensions();
     const bool picked = given.indices.element_count();
-    if (picked) {
+    if (below) {
+      must_be_nothing("xs", given.xs, "they are the hs of the recurrence below");
+      must_be_nothing("indices", given.indices, "xs are the hs of the recurrence below");
+    } else if (picked) {
       must_be_nothing("xs", given.xs, "there are indices");
       if (indices.size() != 2) refuse("indices must be [T, B], got ", listed(indices));
     } else if (xs.size() != 3) {
@@ -85,7 +119,11 @@ struct Border {
     }
     if (U.size() != 2) refuse("U must be [I, G·H], got ", listed(U));
     if (W.size() != 2) refuse("W must be [H, G·H], got ", listed(W));
-    T = picked ? indices[0] : xs[0], B = picked ? indices[1] : xs[1], I = U[0], H = W[0];
+    T = below ? below->T : picked ? indices[0] : xs[0], B = below ? below->B : picked ? indices[1] : xs[1];
+    I = U[0], H = W[0];
+    if (below && (I != below->H || B != 1 || reverse || below->args.reverse))
+      refuse("a recurrence above another must be of one sequence, forward in time, and U must have I = ", below->H,
+             " rows, got U ", listed(U), ", B = ", B);
     // What the kernels count in 32 bits: T·B, and I and H times the few that belong to each.
     if (T >= kMostRows || B >= kMostRows || T * B >= kMostRows)
       refuse("T·B must be below ", kMostRows, ", got xs ", listed(picked ? indices : xs));
@@ -98,7 +136,7 @@ struct Border {
     pH = vectors_of(kind->extra) * H;
 
     args.T = T, args.B = B, args.I = picked ? 0 : I, args.H = H, args.reverse = reverse;
-    args.xs = picked ? nullptr : data("xs", "[T, B, I]", given.xs, {T, B, I});
+    args.xs = below ? below->args.hs : picked ? nullptr : data("xs", "[T, B, I]", given.xs, {T, B, I});
     args.indices = picked ? given.indices.typed_data() : nullptr, args.rows_of_U = I;
     args.U = data("U", "[I, G·H]", given.U, {I, GH});
     args.W = data("W", "[H, G·H]", given.W, {H, GH});

@@ -136,7 +136,7 @@ def _backward(call, spec, inputs, outputs, saved, cotangents):
 def _call(call, direction, shapes, args, aliases=None):
     outs = [_result(shape, like=args[2]) for shape in shapes]  # U: xs, or indices, may be of nothing
     function = jax.ffi.ffi_call(call.library.target(direction), outs, input_output_aliases=aliases)
-    return function(*args, kind=call.kernel.kind, reverse=call.reverse)
+    return function(*args, kinds=call.kernel.kind, reverse=np.int64(call.reverse), chained=False)
 
 
 def _result(shape, like):

@@ -12,8 +12,7 @@
 
 namespace jbptt {
 
-constexpr int kRowsAtOnce = 48;     // of the batch, whose sums stay in the first cache until the pointwise part
-constexpr int kProjectedRows = 48;  // of x U, ahead of the steps that use them
+constexpr int kRowsAtOnce = 48;  // of the batch, whose sums stay in the first cache until the pointwise part
 
 inline ScratchSize forward_scratch(const Plan& plan) {
   const size_t z = plan.gate_width;
@@ -23,41 +22,52 @@ inline ScratchSize forward_scratch(const Plan& plan) {
 }
 
 template <class Cell>
-class Forward : Call {
+class Forward : Call, public Recurrence {
  public:
-  Forward(const Kind& kind, const RecurrenceArgs& args, Executor& executor)
-      : Forward(kind, args, executor, jbptt::forward_scratch(Plan(kind, args.I, args.H))) {}
+  Forward(const Kind& kind, const RecurrenceArgs& args, int threads)
+      : Forward(kind, args, threads, jbptt::forward_scratch(Plan(kind, args.I, args.H))) {}
 
-  void run() {
-    Scratch scratch(p.scratch, p.scratch_floats);
-    U_ = scratch.take(static_cast<size_t>(I) * gate_width);
-    W_ = scratch.take(static_cast<size_t>(H) * gate_width);
-    b_ = scratch.take_zeros(gate_width);
-    float* of_slices = scratch.take(0);
-    if (p.b) pack_blocks(*this, p.b, 1, 0, 1, b_);
-    run_tasks(executor, threads, threads, [&](int n, int) {
-      pack_blocks(*this, p.U, I, share(I, n), share(I, n + 1), U_);
-      pack_blocks(*this, p.W, H, share(H, n), share(H, n + 1), W_);
-    });
-    run_tasks(executor, threads, slices, [&](int slice, int) {
-      const int first = row_of(slice), rows = row_of(slice + 1) - first;
-      const size_t from = whole_lines(slice * size_.per_thread + first * size_.per_row);
-      Slice(*this, Scratch(of_slices + from, size_.of(rows, 1) - size_.fixed), first, rows).run();
-    });
+  int most_threads() const override { return threads; }
+
+  int preparations() const override { return threads; }
+  void prepare(int n) override {
+    if (p.b && n == 0) pack_blocks(*this, p.b, 1, 0, 1, b_);
+    pack_blocks(*this, p.U, I, share(I, n), share(I, n + 1), U_);
+    pack_blocks(*this, p.W, H, share(H, n), share(H, n + 1), W_);
   }
+
+  int batch_slices() const override { return slices; }
+  void run_slice(int slice) override { run(slice, {0, p.T}); }
+  int blocks() const override { return number_of_blocks(); }
+  void run_block(int n) override { run(0, block(n)); }
+
+  int completions() const override { return 0; }
+  void complete(int, int) override {}
 
  private:
   static constexpr int G = Cell::G, S = Cell::S;
 
-  Forward(const Kind& kind, const RecurrenceArgs& args, Executor& executor, const ScratchSize& size)
-      : Call(kind, args, executor, size), size_(size) {}
+  Forward(const Kind& kind, const RecurrenceArgs& args, int threads, const ScratchSize& size)
+      : Call(kind, args, threads, size), size_(size) {
+    Scratch scratch(p.scratch, p.scratch_floats);
+    U_ = scratch.take(static_cast<size_t>(I) * gate_width);
+    W_ = scratch.take(static_cast<size_t>(H) * gate_width);
+    b_ = scratch.take_zeros(gate_width);
+    of_slices_ = scratch.take(0);
+  }
 
   struct Slice;
 
   int share(int rows, int n) const { return static_cast<int>(int64_t{rows} * n / threads); }  // from where on it is n's
 
+  void run(int slice, Steps steps) {
+    const int first = row_of(slice), rows = row_of(slice + 1) - first;
+    const size_t from = whole_lines(slice * size_.per_thread + first * size_.per_row);
+    Slice(*this, Scratch(of_slices_ + from, size_.of(rows, 1) - size_.fixed), first, rows).run(steps);
+  }
+
   const ScratchSize size_;
-  float *U_, *W_, *b_;
+  float *U_, *W_, *b_, *of_slices_;
 };
 
 // Some rows of the batch, from the first step to the last. All inline, so that its members can be in registers:
@@ -69,12 +79,13 @@ struct Forward<Cell>::Slice {
         ahead(std::max(1, std::min(p.T, kProjectedRows / rows))),
         zx(scratch.take(static_cast<size_t>(ahead) * rows * gate_width)),
         sums(scratch.take(static_cast<size_t>(kRowsAtOnce) * all.panel_width)),
-        h(scratch.take_zeros(static_cast<size_t>(rows) * Hp)), next(scratch.take_zeros(static_cast<size_t>(rows) * Hp)),
-        c(Cell::kHasC ? scratch.take_zeros(static_cast<size_t>(rows) * Hp) : nullptr) {}
+        h(scratch.take(static_cast<size_t>(rows) * Hp)), next(scratch.take(static_cast<size_t>(rows) * Hp)),
+        c(Cell::kHasC ? scratch.take(static_cast<size_t>(rows) * Hp) : nullptr) {}
 
-  void run() {
-    for (int r = 0; r < rows; ++r) start(r, p.h0, p.c0);
-    for (int step = 0; step < p.T; ++step) {
+  void run(Steps steps) {
+    float* const kept = h;  // between these steps and the next
+    if (steps.from == 0) begin();
+    for (int step = steps.from; step < steps.to; ++step) {
       if (step % ahead == 0) project(step, std::min(ahead, p.T - step));
       const int t = all.time(step);
       for (int r = 0; r < rows; ++r)
@@ -82,6 +93,17 @@ struct Forward<Cell>::Slice {
       step_panels(t, zx + static_cast<size_t>(step % ahead) * rows * gate_width);
       std::swap(h, next);
     }
+    if (steps.to == p.T) end();
+    else if (h != kept) std::copy_n(h, static_cast<size_t>(rows) * Hp, kept);
+  }
+
+  void begin() {
+    for (float* state : {h, next, c})
+      if (state) std::fill_n(state, static_cast<size_t>(rows) * Hp, 0.0f);
+    for (int r = 0; r < rows; ++r) start(r, p.h0, p.c0);
+  }
+
+  void end() {
     for (int r = 0; r < rows; ++r) {
       std::copy_n(h + static_cast<size_t>(r) * Hp, p.H, p.h_last + static_cast<size_t>(first + r) * p.H);
       if (Cell::kHasC)

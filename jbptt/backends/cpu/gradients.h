@@ -71,7 +71,7 @@ class Gradients {
   }
 
  private:
-  static constexpr int kRowsOfX = 96;
+  static constexpr int kRowsOfX = kBlock;  // so that they have the same digits, whoever works them out
 
   // Those of a matrix's `size` rows that are one part in `parts`.
   struct Rows {

@@ -8,11 +8,11 @@ namespace {
 template <class Cell>
 Kind kind(const char* name) {
   return {name, Cell::G, Cell::S, Cell::kUnits, Cell::kHasC, Cell::kExtra, Cell::kAtX, Cell::kAtH,
-          [](const Kind& kind, const RecurrenceArgs& args, Executor& executor) {
-            Forward<Cell>(kind, args, executor).run();
+          [](const Kind& kind, const RecurrenceArgs& args, int threads) -> std::unique_ptr<Recurrence> {
+            return std::make_unique<Forward<Cell>>(kind, args, threads);
           },
-          [](const Kind& kind, const RecurrenceArgs& args, Executor& executor) {
-            Backward<Cell>(kind, args, executor).run();
+          [](const Kind& kind, const RecurrenceArgs& args, int threads) -> std::unique_ptr<Recurrence> {
+            return std::make_unique<Backward<Cell>>(kind, args, threads);
           }};
 }
 

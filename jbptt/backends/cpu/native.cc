@@ -1,12 +1,15 @@
 // What JAX calls: checks a call's buffers and hands them to the kernels. library.py says how.
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <exception>
+#include <memory>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <vector>
 
 #include "border.h"
 #include "xla/ffi/api/ffi.h"
@@ -38,114 +41,135 @@ ffi::Error catch_exceptions(Function function) {  // which must not leave C++
   return ffi::Error::Success();
 }
 
-ffi::Error call_forward(ffi::ThreadPool pool, std::string_view kind, bool reverse, F32 xs, S32 indices, F32 U, F32 W,
-                        F32 b, F32 p, F32 h0, F32 c0, U8 marks, F32 h_reset, F32 c_reset, Out hs, Out h_last,
-                        Out c_last, Out saved, Out cs, Out scratch) {
+void take_results(Border& border, Results& results) {
+  const auto [T, B, H, Hp, S] = std::tuple(border.T, border.B, border.H, border.Hp, border.kind->saved);
+  RecurrenceArgs& args = border.args;
+  Out hs = results.next<F32>(), h_last = results.next<F32>(), c_last = results.next<F32>();
+  Out saved = results.next<F32>(), cs = results.next<F32>(), scratch = results.next<F32>();
+  args.hs = data("hs", "[T, B, H]", *hs, {T, B, H});
+  args.h_last = data("h_last", "[B, H]", *h_last, {B, H});
+  args.c_last = border.c("c_last", *c_last);
+  args.saved = data_or_null("saved", "[T, B, S·Hp]", *saved, {T, B, S * Hp});
+  if (args.saved && border.kind->has_c) args.cs = data("cs", "[T, B, Hp]", *cs, {T, B, Hp});
+  else must_be_nothing("cs", *cs, args.saved ? "the kind has no c" : "nothing is saved");
+  border.take_scratch(*scratch, forward_scratch(*border.kind, args.I, args.H));
+}
+
+void take_cotangents(Border& border, Given& given, Results& results) {
+  const auto [T, B, I, H, Hp, S] = std::tuple(border.T, border.B, border.I, border.H, border.Hp, border.kind->saved);
+  RecurrenceArgs& args = border.args;
+  F32 hs = given.next<F32>(), saved = given.next<F32>(), cs = given.next<F32>();
+  F32 dhs = given.next<F32>(), dh_last = given.next<F32>(), dc_last = given.next<F32>();
+  args.hs = data("hs", "[T, B, H]", hs, {T, B, H});
+  const float* from = data("saved", "[T, B, S·Hp]", saved, {T, B, S * Hp});
+  if (border.kind->has_c) args.cs = data("cs", "[T, B, Hp]", cs, {T, B, Hp});
+  else must_be_nothing("cs", cs, "the kind has no c");
+  args.dhs = data_or_null("dhs", "[T, B, H]", dhs, {T, B, H});
+  args.dh_last = data_or_null("dh_last", "[B, H]", dh_last, {B, H});
+  args.dc_last = border.c_or_null("dc_last", dc_last);
+
+  Out dxs = results.next<F32>(), dU = results.next<F32>(), dW = results.next<F32>(), db = results.next<F32>();
+  Out dp = results.next<F32>(), dh0 = results.next<F32>(), dc0 = results.next<F32>();
+  Out dh_reset = results.next<F32>(), dc_reset = results.next<F32>();
+  Out delta = results.next<F32>(), scratch = results.next<F32>();
+  if (args.indices) must_be_nothing("dxs", *dxs, "there are indices");
+  args.dxs = data_or_null("dxs", "[T, B, I]", *dxs, {T, B, I});
+  args.dU = data_or_null("dU", "[I, G·H]", *dU, {I, border.GH});
+  args.dW = data_or_null("dW", "[H, G·H]", *dW, {H, border.GH});
+  args.db = data_or_null("db", "[G·H]", *db, {border.GH});
+  args.dp = border.extra("dp", *dp);
+  if (!args.dU != !args.dW) refuse("dU and dW must both be wanted, or neither");
+  if (!args.dW && (args.db || args.dp)) refuse("db and dp must be nothing where dU and dW are");
+  args.dh0 = data_or_null("dh0", "[B, H]", *dh0, {B, H});
+  args.dc0 = border.c_or_null("dc0", *dc0);
+  args.dh_reset = data_or_null("dh_reset", "[B, H]", *dh_reset, {B, H});
+  args.dc_reset = border.c_or_null("dc_reset", *dc_reset);
+  if ((args.dh_reset || args.dc_reset) && !args.h_reset)
+    refuse("dh_reset and dc_reset must be nothing where h_reset is");
+  args.saved = data("delta", "[T, B, S·Hp]", *delta, {T, B, S * Hp});
+  if (args.saved != from) std::copy_n(from, saved.element_count(), args.saved);
+  border.take_scratch(*scratch, backward_scratch(*border.kind, T * B, args.I, args.H, args.dW, args.dxs));
+}
+
+// The recurrences of a call: of the kinds that are listed, with spaces between them; a bit of `reverse` for each.
+std::vector<std::string_view> kinds_of(std::string_view kinds) {
+  std::vector<std::string_view> found;
+  for (size_t end; !kinds.empty(); kinds.remove_prefix(std::min(end + 1, kinds.size())))
+    found.push_back(kinds.substr(0, end = std::min(kinds.find(' '), kinds.size())));
+  if (found.empty()) refuse("there must be a kind");
+  return found;
+}
+
+void must_be_of_one_sequence(const std::deque<Border>& borders) {
+  for (const Border& border : borders)
+    if (borders.size() > 1 && (border.B != 1 || border.T != borders.front().T))
+      refuse("several recurrences at once must be of one sequence each, as long as the first, of T = ",
+             borders.front().T, ", got T = ", border.T, " and B = ", border.B);
+}
+
+ffi::Error call_forward(ffi::ThreadPool pool, std::string_view kinds, int64_t reverse, bool chained,
+                        ffi::RemainingArgs args, ffi::RemainingRets rets) {
   return catch_exceptions([&] {
-    Arguments given{xs, indices, U, W, b, p, h0, c0, marks, h_reset, c_reset};
-    Border border(kind, reverse, given);
-    const auto [T, B, I, H, Hp, S] = std::tuple(border.T, border.B, border.I, border.H, border.Hp, border.kind->saved);
-    RecurrenceArgs& args = border.args;
-    args.hs = data("hs", "[T, B, H]", *hs, {T, B, H});
-    args.h_last = data("h_last", "[B, H]", *h_last, {B, H});
-    args.c_last = border.c("c_last", *c_last);
-    args.saved = data_or_null("saved", "[T, B, S·Hp]", *saved, {T, B, S * Hp});
-    if (args.saved && border.kind->has_c) args.cs = data("cs", "[T, B, Hp]", *cs, {T, B, Hp});
-    else must_be_nothing("cs", *cs, args.saved ? "the kind has no c" : "nothing is saved");
-    border.take_scratch(*scratch, forward_scratch(*border.kind, args.I, args.H));
     PoolExecutor executor(pool);
-    border.kind->forward(*border.kind, args, executor);
+    Given given(args);
+    Results results(rets);
+    std::deque<Border> borders;
+    std::vector<std::unique_ptr<Recurrence>> recurrences;
+    for (std::string_view kind : kinds_of(kinds)) {
+      const Border* below = chained && !borders.empty() ? &borders.back() : nullptr;
+      Border& border = borders.emplace_back(kind, reverse >> borders.size() & 1, below, Arguments(given));
+      take_results(border, results);
+      recurrences.push_back(border.kind->forward(*border.kind, border.args, executor.threads() + 1));
+    }
+    given.must_be_all(), results.must_be_all();
+    must_be_of_one_sequence(borders);
+    run_together(recurrences, chained, executor);
   });
 }
 
-ffi::Error call_backward(ffi::ThreadPool pool, std::string_view kind, bool reverse, F32 xs, S32 indices, F32 U, F32 W,
-                         F32 b, F32 p, F32 h0, F32 c0, U8 marks, F32 h_reset, F32 c_reset, F32 hs, F32 saved, F32 cs,
-                         F32 dhs, F32 dh_last, F32 dc_last, Out dxs, Out dU, Out dW, Out db, Out dp, Out dh0, Out dc0,
-                         Out dh_reset, Out dc_reset, Out delta, Out scratch) {
+ffi::Error call_backward(ffi::ThreadPool pool, std::string_view kinds, int64_t reverse, bool chained,
+                         ffi::RemainingArgs args, ffi::RemainingRets rets) {
   return catch_exceptions([&] {
-    Arguments given{xs, indices, U, W, b, p, h0, c0, marks, h_reset, c_reset};
-    Border border(kind, reverse, given);
-    const auto [T, B, I, H, Hp, S] = std::tuple(border.T, border.B, border.I, border.H, border.Hp, border.kind->saved);
-    RecurrenceArgs& args = border.args;
-    args.hs = data("hs", "[T, B, H]", hs, {T, B, H});
-    const float* from = data("saved", "[T, B, S·Hp]", saved, {T, B, S * Hp});
-    if (border.kind->has_c) args.cs = data("cs", "[T, B, Hp]", cs, {T, B, Hp});
-    else must_be_nothing("cs", cs, "the kind has no c");
-    args.dhs = data_or_null("dhs", "[T, B, H]", dhs, {T, B, H});
-    args.dh_last = data_or_null("dh_last", "[B, H]", dh_last, {B, H});
-    args.dc_last = border.c_or_null("dc_last", dc_last);
-
-    if (args.indices) must_be_nothing("dxs", *dxs, "there are indices");
-    args.dxs = data_or_null("dxs", "[T, B, I]", *dxs, {T, B, I});
-    args.dU = data_or_null("dU", "[I, G·H]", *dU, {I, border.GH});
-    args.dW = data_or_null("dW", "[H, G·H]", *dW, {H, border.GH});
-    args.db = data_or_null("db", "[G·H]", *db, {border.GH});
-    args.dp = border.extra("dp", *dp);
-    if (!args.dU != !args.dW) refuse("dU and dW must both be wanted, or neither");
-    if (!args.dW && (args.db || args.dp)) refuse("db and dp must be nothing where dU and dW are");
-    args.dh0 = data_or_null("dh0", "[B, H]", *dh0, {B, H});
-    args.dc0 = border.c_or_null("dc0", *dc0);
-    args.dh_reset = data_or_null("dh_reset", "[B, H]", *dh_reset, {B, H});
-    args.dc_reset = border.c_or_null("dc_reset", *dc_reset);
-    if ((args.dh_reset || args.dc_reset) && !args.h_reset)
-      refuse("dh_reset and dc_reset must be nothing where h_reset is");
-    args.saved = data("delta", "[T, B, S·Hp]", *delta, {T, B, S * Hp});
-    if (args.saved != from) std::copy_n(from, saved.element_count(), args.saved);
-    border.take_scratch(*scratch, backward_scratch(*border.kind, T * B, args.I, args.H, args.dW, args.dxs));
     PoolExecutor executor(pool);
-    border.kind->backward(*border.kind, args, executor);
+    Given given(args);
+    Results results(rets);
+    std::deque<Border> borders;
+    for (std::string_view kind : kinds_of(kinds)) {
+      Border* below = chained && !borders.empty() ? &borders.back() : nullptr;
+      Border& border = borders.emplace_back(kind, reverse >> borders.size() & 1, below, Arguments(given));
+      take_cotangents(border, given, results);
+      if (!below) continue;
+      if (!border.args.dxs) refuse("dxs must be wanted of a recurrence above another");
+      if (below->args.dhs) refuse("dhs must be an array of nothing, as they are the dxs of the recurrence above");
+      border.args.hands_down = true;
+      below->args.dhs = border.args.dxs;
+    }
+    given.must_be_all(), results.must_be_all();
+    must_be_of_one_sequence(borders);
+    std::vector<std::unique_ptr<Recurrence>> recurrences;
+    for (Border& border : borders)
+      recurrences.push_back(border.kind->backward(*border.kind, border.args, executor.threads() + 1));
+    std::reverse(recurrences.begin(), recurrences.end());  // from the top down
+    run_together(recurrences, chained, executor);
   });
 }
 
-template <class Binding>
-auto bind_arguments(Binding&& binding) {  // the attributes and arguments that both directions have
-  return std::move(binding).template Attr<std::string_view>("kind")
-      .template Attr<bool>("reverse")
-      .template Arg<F32>()   // xs
-      .template Arg<S32>()   // indices
-      .template Arg<F32>()   // U
-      .template Arg<F32>()   // W
-      .template Arg<F32>()   // b
-      .template Arg<F32>()   // p
-      .template Arg<F32>()   // h0
-      .template Arg<F32>()   // c0
-      .template Arg<U8>()    // marks
-      .template Arg<F32>()   // h_reset
-      .template Arg<F32>();  // c_reset
+auto bind() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Attr<std::string_view>("kinds")
+      .Attr<int64_t>("reverse")
+      .Attr<bool>("chained")
+      .RemainingArgs()
+      .RemainingRets();
 }
 
 }  // namespace
 
 #pragma GCC visibility push(default)
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jbptt_forward, call_forward,
-                              bind_arguments(ffi::Ffi::Bind().Ctx<ffi::ThreadPool>())
-                                  .Ret<F32>()    // hs
-                                  .Ret<F32>()    // h_last
-                                  .Ret<F32>()    // c_last
-                                  .Ret<F32>()    // saved
-                                  .Ret<F32>()    // cs
-                                  .Ret<F32>());  // scratch
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jbptt_backward, call_backward,
-                              bind_arguments(ffi::Ffi::Bind().Ctx<ffi::ThreadPool>())
-                                  .Arg<F32>()    // hs
-                                  .Arg<F32>()    // saved
-                                  .Arg<F32>()    // cs
-                                  .Arg<F32>()    // dhs
-                                  .Arg<F32>()    // dh_last
-                                  .Arg<F32>()    // dc_last
-                                  .Ret<F32>()    // dxs
-                                  .Ret<F32>()    // dU
-                                  .Ret<F32>()    // dW
-                                  .Ret<F32>()    // db
-                                  .Ret<F32>()    // dp
-                                  .Ret<F32>()    // dh0
-                                  .Ret<F32>()    // dc0
-                                  .Ret<F32>()    // dh_reset
-                                  .Ret<F32>()    // dc_reset
-                                  .Ret<F32>()    // δ, in the place of saved
-                                  .Ret<F32>());  // scratch
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jbptt_forward, call_forward, bind());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jbptt_backward, call_backward, bind());
 
 // For Python: what the library was built from, the minor version of XLA's interface, the floats in a vector, the kinds,
 // and the best instruction set of this machine.

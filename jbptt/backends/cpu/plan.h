@@ -17,6 +17,9 @@ namespace jbptt {
 // Multiplications of a thread: with fewer it would be done before another is awake.
 constexpr size_t kLeastWork = 2'000'000;
 
+constexpr int kProjectedRows = 48;       // of x U, ahead of the steps that use them
+constexpr int kBlock = kProjectedRows;  // steps of one sequence at a time, beside others' of another recurrence
+
 constexpr size_t kLine = 16;  // floats of a cache line: no two pieces of scratch share one
 
 constexpr size_t whole_lines(size_t floats) { return (floats + kLine - 1) / kLine * kLine; }
@@ -71,11 +74,18 @@ struct Plan {
 
 // A call: its plan, and how it is shared out.
 struct Call : Plan {
-  Call(const Kind& kind, const RecurrenceArgs& args, Executor& executor, const ScratchSize& size)
-      : Plan(kind, args.I, args.H), p(args), executor(executor), threads(threads_for(*this, args, executor, size)),
-        slices(std::min(threads, args.B)) {}
+  Call(const Kind& kind, const RecurrenceArgs& args, int threads, const ScratchSize& size)
+      : Plan(kind, args.I, args.H), p(args), threads(threads_for(*this, args, threads, size)),
+        slices(std::min(this->threads, args.B)) {}
 
   int row_of(int slice) const { return static_cast<int>(static_cast<int64_t>(p.B) * slice / slices); }
+  // Some steps of all, which may be a task.
+  struct Steps {
+    int from, to;
+  };
+  int number_of_blocks() const { return (p.T + kBlock - 1) / kBlock; }
+  Steps block(int n) const { return {n * kBlock, std::min((n + 1) * kBlock, p.T)}; }
+
   int time(int step) const { return p.reverse ? p.T - 1 - step : step; }
   size_t row(int t, int b) const { return static_cast<size_t>(t) * p.B + b; }
   bool valid(size_t row) const { return !p.marks || p.marks[row] & kValid; }
@@ -106,18 +116,16 @@ struct Call : Plan {
   }
 
   const RecurrenceArgs& p;
-  Executor& executor;
   const int threads;
   const int slices;  // of the batch's rows, a task each
 
  private:
   // As many as there are, as there is memory for, and as there is work for.
-  static int threads_for(const Plan& plan, const RecurrenceArgs& args, const Executor& executor,
-                         const ScratchSize& size) {
+  static int threads_for(const Plan& plan, const RecurrenceArgs& args, int threads, const ScratchSize& size) {
     assert(args.scratch_floats >= size.of(args.B, 1));
     const size_t room = (args.scratch_floats - size.of(args.B, 0)) / size.per_thread;
     const size_t work = static_cast<size_t>(args.T) * args.B * (args.I + args.H) * plan.gate_width / kLeastWork;
-    return static_cast<int>(std::min({room, static_cast<size_t>(executor.threads()) + 1, work + 1}));
+    return static_cast<int>(std::min({room, static_cast<size_t>(threads), work + 1}));
   }
 };
 

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "tasks.h"
+#include "recurrence.h"
 
 namespace jbptt {
 
@@ -38,6 +38,7 @@ struct RecurrenceArgs {
   const float *dhs, *dh_last, *dc_last;
   float *dxs, *dU, *dW, *db, *dp;
   float *dh0, *dc0, *dh_reset, *dc_reset;
+  bool hands_down;  // dxs are for the recurrence below, which does not wait for all of them
 
   float* scratch;
   size_t scratch_floats;  // at least ScratchSize::of(B, 1): one thread's
@@ -55,8 +56,8 @@ struct Kind {
   bool has_c;
   Extra extra;
   const int *at_x, *at_h;
-  void (*forward)(const Kind&, const RecurrenceArgs&, Executor&);
-  void (*backward)(const Kind&, const RecurrenceArgs&, Executor&);
+  using Maker = std::unique_ptr<Recurrence> (*)(const Kind&, const RecurrenceArgs&, int threads);
+  Maker forward, backward;
 };
 
 // Floats of scratch memory, for any batch and number of threads.

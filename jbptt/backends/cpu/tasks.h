@@ -24,6 +24,15 @@ class Executor {
 // A task's number, and its worker's: no two that run at once have the same, so that a worker may own memory.
 using Task = std::function<void(int task, int worker)>;
 
+// About 20 µs, in which what others are at of a small call ends: putting a thread to sleep and waking it takes longer.
+constexpr int kSpins = 1000;
+
+inline void pause_briefly() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
 class Job {
  public:
   Job(int tasks, Task task) : tasks_(tasks), task_(std::move(task)) {}
@@ -44,22 +53,13 @@ class Job {
   }
 
   void wait() {
-    for (int n = 0; n < kSpins && done_.load(std::memory_order_acquire) < tasks_; ++n) pause();
+    for (int n = 0; n < kSpins && done_.load(std::memory_order_acquire) < tasks_; ++n) pause_briefly();
     std::unique_lock<std::mutex> lock(mutex_);
     all_done_.wait(lock, [this] { return done_.load() == tasks_; });
     if (failed_) std::rethrow_exception(failed_);
   }
 
  private:
-  // About 20 µs, in which what others are at of a small call ends: putting a thread to sleep and waking it takes longer.
-  static constexpr int kSpins = 1000;
-
-  static void pause() {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#endif
-  }
-
   const int tasks_;
   const Task task_;
   std::atomic<int> claimed_{0}, done_{0};

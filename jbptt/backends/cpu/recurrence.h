@@ -1,0 +1,99 @@
+// A recurrence as work for threads: what comes before its steps, the steps, and what is left after them. How one is run
+// by itself, its batch in slices; and several at once, each a sequence by itself.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "tasks.h"
+
+namespace jbptt {
+
+class Recurrence {
+ public:
+  virtual ~Recurrence() = default;
+  virtual int most_threads() const = 0;  // that there is memory and work for
+
+  virtual int preparations() const = 0;
+  virtual void prepare(int n) = 0;
+
+  virtual int batch_slices() const = 0;
+  virtual void run_slice(int slice) = 0;  // all of its steps
+  virtual int blocks() const = 0;
+  virtual void run_block(int block) = 0;  // some steps of a batch of one slice: blocks one after the other are all
+
+  virtual int completions() const = 0;
+  virtual void complete(int n, int worker) = 0;
+};
+
+inline void run_alone(Recurrence& one, Executor& executor) {
+  const int workers = one.most_threads();
+  run_tasks(executor, workers, one.preparations(), [&](int n, int) { one.prepare(n); });
+  run_tasks(executor, workers, one.batch_slices(), [&](int slice, int) { one.run_slice(slice); });
+  run_tasks(executor, workers, one.completions(), [&](int n, int worker) { one.complete(n, worker); });
+}
+
+// The blocks of several recurrences of as many blocks each, as tasks in an order in which whoever claims the next one
+// waits, if at all, for others that were claimed before: so somebody is at them, and nobody waits for ever.
+class Wavefront {
+ public:
+  // chained: a block of one needs the same of the one before it in the list.
+  Wavefront(const std::vector<std::unique_ptr<Recurrence>>& all, bool chained)
+      : all_(all), chained_(chained), done_(all.size()) {
+    const int blocks = all.front()->blocks(), number = static_cast<int>(all.size()), late = chained ? number - 1 : 0;
+    for (int time = 0; time < blocks + late; ++time)
+      for (int n = 0; n < number; ++n) {
+        const int block = time - (chained ? n : 0);
+        if (block >= 0 && block < blocks) order_.push_back({n, block});
+      }
+  }
+
+  int tasks() const { return static_cast<int>(order_.size()); }
+
+  void run(int task) {
+    const auto [n, block] = order_[task];
+    wait_for(n, block);
+    if (chained_ && n) wait_for(n - 1, block + 1);
+    all_[n]->run_block(block);
+    done_[n].store(block + 1, std::memory_order_release);
+  }
+
+ private:
+  struct Block {
+    int recurrence, block;
+  };
+
+  void wait_for(int n, int blocks) const {
+    for (int spins = 0; done_[n].load(std::memory_order_acquire) < blocks; ++spins) {
+      if (spins < kSpins) pause_briefly();
+      else std::this_thread::yield();  // whoever is at it may need this processor
+    }
+  }
+
+  const std::vector<std::unique_ptr<Recurrence>>& all_;
+  const bool chained_;
+  std::vector<Block> order_;
+  std::vector<std::atomic<int>> done_;  // of each recurrence, the blocks
+};
+
+inline void run_together(const std::vector<std::unique_ptr<Recurrence>>& all, bool chained, Executor& executor) {
+  if (all.size() == 1) return run_alone(*all.front(), executor);
+  int workers = all.front()->most_threads();
+  std::vector<Recurrence*> preparing, completing;  // of each task
+  std::vector<int> preparation, completion;        // its number among its recurrence's
+  for (const auto& one : all) {
+    workers = std::min(workers, one->most_threads());
+    for (int n = 0; n < one->preparations(); ++n) preparing.push_back(one.get()), preparation.push_back(n);
+    for (int n = 0; n < one->completions(); ++n) completing.push_back(one.get()), completion.push_back(n);
+  }
+  run_tasks(executor, workers, static_cast<int>(preparing.size()),
+            [&](int n, int) { preparing[n]->prepare(preparation[n]); });
+  Wavefront wavefront(all, chained);
+  run_tasks(executor, workers, wavefront.tasks(), [&](int task, int) { wavefront.run(task); });
+  run_tasks(executor, workers, static_cast<int>(completing.size()),
+            [&](int n, int worker) { completing[n]->complete(completion[n], worker); });
+}
+
+}  // namespace jbptt
