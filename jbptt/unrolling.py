@@ -6,7 +6,7 @@ T time, B batch (any number of batch axes, none included), I inputs, H units.
 import inspect
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -140,30 +140,53 @@ def unroll_states(
     return last, rest._replace(h=hs)
 
 
-def _unrolled(
-    cell,
-    params,
-    xs,
-    state,
-    lengths,
-    mask,
-    resets,
-    reset_state,
-    reverse,
-    truncate,
-    checkpoint,
-    recurrent_dropout,
-    zoneout,
-    noise,
-    key,
-    compute_dtype,
-    vjp,
-    backend,
-    rest,
-):
+class Prepared(NamedTuple):
+    """A recurrence with its arguments checked.
+
+    - `spec`, `inputs`: for a backend.
+    - `valid`: [T, B], the steps that there are; None for all.
+    """
+
+    spec: Spec
+    inputs: Inputs
+    valid: jax.Array | None
+
+    def put_out(self, outputs: Outputs) -> Outputs:
+        """What users get of what a backend puts out: 0 where there is no step."""
+        if self.valid is None:
+            return outputs
+        return Outputs(outputs.state, *_zero_elsewhere(self.valid, (outputs.hs, outputs.rest)))
+
+
+def _unrolled(cell, params, xs, state, *, vjp, backend, checkpoint, rest, **options):
     """What both put out: `Outputs`, with the rest of every state if that is wanted."""
-    check_cell(cell)
     check_vjp(vjp)
+    prepared = prepare(cell, params, xs, state, **options)
+    spec = prepared.spec._replace(rest=rest)
+    k = _segment_length(checkpoint, prepared.inputs.xs.shape[0])
+    return prepared.put_out(_run(spec, prepared.inputs, vjp, backend, k))
+
+
+def prepare(
+    cell: Cell,
+    params: Params | Consts,
+    xs: jax.Array,
+    state: State | None = None,
+    *,
+    lengths: jax.Array | None = None,
+    mask: jax.Array | None = None,
+    resets: jax.Array | None = None,
+    reset_state: State | None = None,
+    reverse: bool = False,
+    truncate: int | None = None,
+    recurrent_dropout: float = 0.0,
+    zoneout: float | State = 0.0,
+    noise: float = 0.0,
+    key: jax.Array | None = None,
+    compute_dtype: Any = None,
+) -> Prepared:
+    """What `unroll` runs with these arguments, for whoever runs it otherwise. Raises what `unroll` raises."""
+    check_cell(cell)
     xs = _inputs(xs)
     if compute_dtype is not None:
         checks.floating_dtype("compute_dtype", compute_dtype)
@@ -188,9 +211,7 @@ def _unrolled(
     h_mask, zoneout = _drawn(cell, state, T, recurrent_dropout, zoneout, key)
     masks = Masks(valid, resets, _like_steps(cuts(truncate, T, reverse, valid), xs), zoneout)
     inputs = with_noise(cell.rule, Inputs(consts._replace(h_mask=h_mask), state, xs, masks, reset_state), noise, key)
-    spec = Spec(cell.rule, reverse, rest=rest)
-    out = _run(spec, inputs, vjp, backend, _segment_length(checkpoint, T))
-    return out if valid is None else Outputs(out.state, *_zero_elsewhere(valid, (out.hs, out.rest)))
+    return Prepared(Spec(cell.rule, reverse), inputs, valid)
 
 
 def run_free(cell: Cell, params: Params, length: int, state: State, *, vjp: Vjp = "manual") -> tuple[State, jax.Array]:

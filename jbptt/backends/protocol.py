@@ -65,14 +65,14 @@ def differentiable(backend: Backend) -> HandDerived:
         static=1,
         forward=backend.forward,
         keeps_out=backend.keeps_outputs,
-        narrowed=_narrowed,
+        narrowed=lambda spec, perturbed: (narrowed_to(spec, *perturbed),),
     )
 
 
-def _narrowed(spec, perturbed):
-    (inputs,) = perturbed
-    states = inputs.state, inputs.reset_state
-    return (spec._replace(wanted=Wanted(_any(inputs.consts), _any(inputs.xs), _any(states))),)
+def narrowed_to(spec: Spec, perturbed: Inputs) -> Spec:
+    """The spec of a backward pass where cotangents are wanted of some inputs only; `perturbed` has booleans."""
+    states = perturbed.state, perturbed.reset_state
+    return spec._replace(wanted=Wanted(_any(perturbed.consts), _any(perturbed.xs), _any(states)))
 
 
 def _any(flags):

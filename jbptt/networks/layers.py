@@ -4,6 +4,7 @@ T time, B batch (any number of batch axes, none included), I inputs, H units.
 """
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ from jax import lax
 from jbptt import checks
 from jbptt.cells.pieces import features_of_h
 from jbptt.cells.rule import Cell, Params, State
+from jbptt.networks.at_once import Part, unroll_at_once
 from jbptt.recurrence.options import checked_resets, valid_steps
 from jbptt.recurrence.regularisation import dropped
 from jbptt.unrolling import check_cell, unroll
@@ -72,8 +74,11 @@ def bidirectional(
         forward["resets"], backward["resets"] = begins, _next_step_of(begins, valid)
     if reset_state is not None:
         forward["reset_state"], backward["reset_state"] = reset_state
-    forward_state, forward_hs = unroll(layer.forward, params[0], xs, starts[0], **forward)
-    backward_state, backward_hs = unroll(layer.backward, params[1], xs, starts[1], **backward)
+    directions = Part(layer.forward, params[0], starts[0], forward), Part(layer.backward, params[1], starts[1], backward)
+    both = unroll_at_once(directions, xs, chained=False)
+    if both is None:
+        both = [unroll(cell, of_cell, xs, start, **own) for cell, of_cell, start, own in directions]
+    (forward_state, forward_hs, *_), (backward_state, backward_hs, *_) = both
     return (forward_state, backward_state), jnp.concatenate([forward_hs, backward_hs], axis=-1)
 
 
@@ -148,19 +153,25 @@ def stack(
     checks.optional_key("key", key)
     states = [None] * len(layers) if states is None else states
     reset_states = [None] * len(layers) if reset_states is None else reset_states
-    ends, hs = [], xs
-    for number, (layer, of_layer, state, reset_state) in enumerate(
-        zip(layers, params, states, reset_states, strict=True)
-    ):
-        if key is not None:
-            key_between, key_within = jax.random.split(jax.random.fold_in(key, number))
-            if number > 0:
-                hs = dropped(key_between, dropout, hs)
-            options["key"] = key_within
-        if isinstance(layer, Bidirectional):
-            end, hs = bidirectional(layer, of_layer, hs, state, reset_state=reset_state, **options)
-        else:
-            end, hs = unroll(layer, of_layer, hs, state, reset_state=reset_state, **options)
+    ends, hs, all_options = [], xs, [dict(options) for _ in layers]
+    keys: list = [None] * len(layers)
+    if key is not None:
+        for number, own in enumerate(all_options):
+            keys[number], own["key"] = jax.random.split(jax.random.fold_in(key, number))
+    for own, reset_state in zip(all_options, reset_states, strict=True):
+        own["reset_state"] = reset_state
+    while len(ends) < len(layers):
+        number = len(ends)
+        cells = [*takewhile(lambda layer: isinstance(layer, Cell), layers[number:])]
+        above = [*map(Part, cells, params[number:], states[number:], all_options[number:])]
+        if (at_once := unroll_at_once(above, hs, chained=True)) is not None:
+            ends += [outputs.state for outputs in at_once]
+            hs = at_once[-1].hs
+            continue
+        if keys[number] is not None and number > 0:
+            hs = dropped(keys[number], dropout, hs)
+        run = bidirectional if isinstance(layers[number], Bidirectional) else unroll
+        end, hs = run(layers[number], params[number], hs, states[number], **all_options[number])
         ends.append(end)
     return tuple(ends), hs
 

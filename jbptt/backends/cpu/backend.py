@@ -62,7 +62,8 @@ def preferred(spec: Spec, inputs: Inputs) -> bool:
     return T >= LEAST_STEPS and T * B >= LEAST_ROWS and (B > 1 or weights <= LARGEST_ALONE)
 
 
-def _call_of(spec):
+def call_of(spec: Spec) -> Call:
+    """The kernel that runs it, which there is."""
     library = loaded()
     assert isinstance(library, Library)  # else `unsupported` has a reason
     return Call(library, kernels()[spec.rule], spec.reverse)
@@ -70,7 +71,7 @@ def _call_of(spec):
 
 def forward(spec: Spec, inputs: Inputs) -> Outputs:
     """One call, with nothing kept."""
-    call = _call_of(spec)
+    call = call_of(spec)
     return call_kernel(
         by_kernel=lambda inputs: calls.forward(call, inputs, saving=False)[0],
         by_scan=lambda inputs: scan.forward(spec, inputs),
@@ -82,7 +83,7 @@ def forward(spec: Spec, inputs: Inputs) -> Outputs:
 
 def forward_residuals(spec: Spec, inputs: Inputs) -> tuple[Outputs, Saved]:
     """One call, with what the backward needs."""
-    call = _call_of(spec)
+    call = call_of(spec)
     return call_kernel(
         by_kernel=lambda inputs: calls.forward(call, inputs, saving=True),
         by_scan=lambda inputs: stepping_aside.forward_residuals(call, spec, inputs),
@@ -107,15 +108,15 @@ def backward(spec: Spec, residuals: Residuals, cotangents: Outputs) -> Inputs:
 
 def _backward(spec, each, *args):
     """- `each`: with the constants' cotangents for each of the first batch axis."""
-    call, of_each = _call_of(spec), for_each if each else lambda function: function
+    call, of_each = call_of(spec), for_each if each else lambda function: function
 
     def by_scan(inputs, outputs, saved, cotangents):
-        return _wanted(spec, stepping_aside.backward(spec, inputs, outputs, saved, cotangents))
+        return wanted(spec, stepping_aside.backward(spec, inputs, outputs, saved, cotangents))
 
     def derivative(inputs, outputs, saved, cotangents):
         """From the inputs and cotangents alone: all else that there is follows from them."""
         outputs, steps = plain_residuals(spec, inputs)
-        return _wanted(spec, scan.backward(spec, Residuals((inputs,), outputs, steps), cotangents))
+        return wanted(spec, scan.backward(spec, Residuals((inputs,), outputs, steps), cotangents))
 
     return call_kernel(
         by_kernel=partial(calls.backward_of_each if each else calls.backward, call, spec),
@@ -134,7 +135,7 @@ def _batched_backward(spec, each, args, axes, size):
     return out, first_batch_axis(out)
 
 
-def _wanted(spec, cotangents):
+def wanted(spec: Spec, cotangents: Inputs) -> Inputs:
     """The cotangents that are wanted: what a kernel gives."""
     consts, state, xs, _, reset_state = cotangents
     none = dict.fromkeys(consts.params)

@@ -35,6 +35,7 @@ class Backward : Call, public Recurrence {
       : Backward(kind, args, threads,
                  BackwardScratch(Plan(kind, args.I, args.H), int64_t{args.T} * args.B, args.dW, args.dxs)) {}
 
+  int busy_threads() const override { return busy; }
   int most_threads() const override { return threads; }
 
   int preparations() const override { return panels_of(vectors) + (p.dxs ? panels_of(I_up / kLanes) : 0); }

@@ -6,6 +6,7 @@ up to whole vectors.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -54,29 +55,65 @@ class Saved(NamedTuple):
     cs: jax.Array
 
 
-def saved_shapes(call: Call, inputs: Inputs) -> tuple[tuple[int, ...], tuple[int, ...]]:
+class Sizes(NamedTuple):
+    """Of a call: [T, B, I] of xs, I being 0 where there are indices, and H."""
+
+    T: int
+    batch: tuple[int, ...]
+    I: int
+    H: int
+
+    @property
+    def B(self) -> int:
+        return math.prod(self.batch)
+
+
+def sizes_of(all_inputs: Sequence[Inputs]) -> list[Sizes]:
+    """Of each; without xs it has the hs of the one before it."""
+    T, *batch = all_inputs[0].steps
+    sizes, below = [], 0
+    for inputs in all_inputs:
+        H = inputs.state.h.shape[-1]
+        I = below if inputs.xs is None else 0 if is_index(inputs.xs) else inputs.xs.shape[-1]
+        sizes.append(Sizes(T, tuple(batch), I, H))
+        below = H
+    return sizes
+
+
+def saved_shapes(call: Call, of: Sizes) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The shapes of what is kept: of `Saved`'s gates, and cs."""
-    T, *batch = inputs.steps
-    Hp = call.padded(inputs.state.h.shape[-1])
-    return (T, *batch, call.kind.saved * Hp), (T, *batch, Hp if call.kind.has_c else 0)
+    Hp = call.padded(of.H)
+    return (of.T, *of.batch, call.kind.saved * Hp), (of.T, *of.batch, Hp if call.kind.has_c else 0)
 
 
 def forward(call: Call, inputs: Inputs, *, saving: bool) -> tuple[Outputs, Saved]:
     """The kernel's forward; with `saving`, what its backward needs is kept."""
-    T, *batch = inputs.steps
-    B, H, has_c = math.prod(batch), inputs.state.h.shape[-1], call.kind.has_c
-    kept = of_gates, of_cs = saved_shapes(call, inputs) if saving else (NOTHING, NOTHING)
-    shapes = [(T, B, H), (B, H), (B, H) if has_c else NOTHING]
-    shapes += [(T, B, shape[-1]) if saving and shape[-1] else NOTHING for shape in kept]
-    scratch = call.library.scratch(call.kernel.kind, "forward", T, B, _features(inputs), H)
-    hs, h, c, gates, cs, _ = _call(call, "forward", [*shapes, (scratch,)], _flat(call, inputs))
-    outputs = Outputs(_state_like(inputs.state, h, c), hs.reshape(T, *batch, H))
-    return outputs, Saved(gates.reshape(of_gates), cs.reshape(of_cs))
+    return forward_together([call], [inputs], saving=saving)[0]
+
+
+def forward_together(
+    calls: Sequence[Call], all_inputs: Sequence[Inputs], *, chained: bool = False, saving: bool
+) -> list[tuple[Outputs, Saved]]:
+    """The forward of several in one call; `chained`, the xs of all but the first are the hs of the one before."""
+    args, shapes, sizes = [], [], sizes_of(all_inputs)
+    kept = [saved_shapes(c, of) if saving else (NOTHING, NOTHING) for c, of in zip(calls, sizes, strict=True)]
+    for call, inputs, of, kept_of_it in zip(calls, all_inputs, sizes, kept, strict=True):
+        args += _flat(call, inputs, of)
+        shapes += [(of.T, of.B, of.H), (of.B, of.H), (of.B, of.H) if call.kind.has_c else NOTHING]
+        shapes += [(of.T, of.B, shape[-1]) if saving and shape[-1] else NOTHING for shape in kept_of_it]
+        shapes.append((call.library.scratch(call.kernel.kind, "forward", of.T, of.B, of.I, of.H),))
+    outs = iter(_call(calls, "forward", shapes, args, chained=chained))
+    results = []
+    for inputs, of, (of_gates, of_cs) in zip(all_inputs, sizes, kept, strict=True):
+        hs, h, c, gates, cs, _ = (next(outs) for _ in range(6))
+        outputs = Outputs(_state_like(inputs.state, h, c), hs.reshape(of.T, *of.batch, of.H))
+        results.append((outputs, Saved(gates.reshape(of_gates), cs.reshape(of_cs))))
+    return results
 
 
 def backward(call: Call, spec: Spec, inputs: Inputs, outputs: Outputs, saved: Saved, cotangents: Outputs) -> Inputs:
     """The cotangents that `spec.wanted` asks for."""
-    return _backward(call, spec, inputs, outputs, saved, cotangents)[0]
+    return backward_together([call], [spec], [inputs], [outputs.hs], [saved], [cotangents])[0][0]
 
 
 def backward_of_each(
@@ -85,7 +122,7 @@ def backward_of_each(
     """`backward`, with the parameters' gradients for each of the first batch axis, N: products of the δ that the kernel
     hands out. Not for peepholes."""
     without = spec._replace(wanted=spec.wanted._replace(consts=False))
-    gradients, delta = _backward(call, without, inputs, outputs, saved, cotangents)
+    [(gradients, delta)] = backward_together([call], [without], [inputs], [outputs.hs], [saved], [cotangents])
     reset = None if inputs.reset_state is None else inputs.reset_state.h
     h_prev = before_each_step(outputs.hs, inputs.state.h, reset, inputs.masks, spec.reverse)
     T, N, *_ = inputs.steps
@@ -104,61 +141,81 @@ def backward_of_each(
     return gradients._replace(consts=Consts({name: dparams[name] for name in inputs.consts.params}))
 
 
-def _backward(call, spec, inputs, outputs, saved, cotangents):
-    """(the cotangents, every δ [T, B, S·Hp] as the kernel has it)"""
-    T, *batch = inputs.steps
-    B, H, has_c, I = math.prod(batch), inputs.state.h.shape[-1], call.kind.has_c, _features(inputs)
-    args, wanted = _flat(call, inputs), spec.wanted
-    of_xs = wanted.xs and not is_index(inputs.given_xs)
-    of_state = [(B, H), (B, H) if has_c else NOTHING] if wanted.state else [NOTHING, NOTHING]
-    shapes = [(T, B, I) if of_xs else NOTHING]
-    shapes += [weight.shape if wanted.consts else NOTHING for weight in args[2:6]]
-    shapes += [*of_state, *(of_state if inputs.reset_state is not None else [NOTHING, NOTHING])]
-    gates, cs = (array.reshape(T, B, array.shape[-1]) if array.size else _nothing() for array in saved)
-    given = [outputs.hs.reshape(T, B, H), gates, cs, cotangents.hs.reshape(T, B, H)]
-    scratch = call.library.scratch(call.kernel.kind, "backward", T, B, I, H, wanted.consts, of_xs)
-    shapes = [*shapes, gates.shape, (scratch,)]
-    alias = {len(args) + 1: len(shapes) - 2}  # δ takes the place of what was saved
-    args = [*args, *given, *_flat_state(cotangents.state)]
-    dxs, dU, dW, db, dp, dh, dc, dh_reset, dc_reset, delta, _ = _call(call, "backward", shapes, args, alias)
+def backward_together(
+    calls: Sequence[Call],
+    specs: Sequence[Spec],
+    all_inputs: Sequence[Inputs],
+    all_hs: Sequence[jax.Array],
+    all_saved: Sequence[Saved],
+    all_cotangents: Sequence[Outputs],
+    *,
+    chained: bool = False,
+) -> list[tuple[Inputs, jax.Array]]:
+    """Of each: the cotangents that its `spec.wanted` asks for, and every δ [T, B, S·Hp] as the kernel has it.
+
+    `chained`, the cotangents of the hs of all but the last are those of the next one's xs, and so None.
+    """
+    args, shapes, aliases, sizes = [], [], {}, sizes_of(all_inputs)
+    for call, spec, inputs, of, hs, saved, cotangents in zip(
+        calls, specs, all_inputs, sizes, all_hs, all_saved, all_cotangents, strict=True
+    ):
+        wanted, flat = spec.wanted, _flat(call, inputs, of)
+        of_xs = of.I > 0 and (wanted.xs or inputs.xs is None)
+        of_state = [(of.B, of.H), (of.B, of.H) if call.kind.has_c else NOTHING] if wanted.state else [NOTHING, NOTHING]
+        gates, cs = (array.reshape(of.T, of.B, array.shape[-1]) if array.size else _nothing() for array in saved)
+        shapes += [(of.T, of.B, of.I) if of_xs else NOTHING]
+        shapes += [weight.shape if wanted.consts else NOTHING for weight in flat[2:6]]
+        shapes += [*of_state, *(of_state if inputs.reset_state is not None else [NOTHING, NOTHING])]
+        aliases[len(args) + len(flat) + 1] = len(shapes)  # δ takes the place of what was saved
+        scratch = call.library.scratch(call.kernel.kind, "backward", of.T, of.B, of.I, of.H, wanted.consts, of_xs)
+        shapes += [gates.shape, (scratch,)]
+        dhs = _nothing() if cotangents.hs is None else cotangents.hs.reshape(of.T, of.B, of.H)
+        args += [*flat, hs.reshape(of.T, of.B, of.H), gates, cs, dhs, *_flat_state(cotangents.state)]
+    outs = iter(_call(calls, "backward", shapes, args, aliases, chained))
+    return [
+        _gradients(call, spec, inputs, of, [next(outs) for _ in range(11)])
+        for call, spec, inputs, of in zip(calls, specs, all_inputs, sizes, strict=True)
+    ]
+
+
+def _gradients(call, spec, inputs, of, outs):
+    dxs, dU, dW, db, dp, dh, dc, dh_reset, dc_reset, delta, _ = outs
+    wanted = spec.wanted
     dparams = {name: NO_COTANGENT for name in inputs.consts.params}
     if wanted.consts:
-        all_gradients = {"U": dU, "W": dW, "b": db, "p": _unpacked(call, dp, H), "bn": dp}
+        all_gradients = {"U": dU, "W": dW, "b": db, "p": _unpacked(call, dp, of.H), "bn": dp}
         dparams = {name: all_gradients[name] for name in dparams}
     dstate = _state_like(inputs.state, dh, dc) if wanted.state else None
     dreset = None
     if wanted.state and inputs.reset_state is not None:
         dreset = _state_like(inputs.state, dh_reset, dc_reset)
-    dxs = dxs.reshape(inputs.given_xs.shape) if of_xs else None
+    dxs = dxs.reshape(inputs.xs.shape) if inputs.xs is not None and dxs.size else None
     return Inputs(Consts(dparams), dstate, dxs, NO_COTANGENT, dreset), delta
 
 
-def _call(call, direction, shapes, args, aliases=None):
+def _call(calls, direction, shapes, args, aliases=None, chained=False):
     outs = [_result(shape, like=args[2]) for shape in shapes]  # U: xs, or indices, may be of nothing
-    function = jax.ffi.ffi_call(call.library.target(direction), outs, input_output_aliases=aliases)
-    return function(*args, kinds=call.kernel.kind, reverse=np.int64(call.reverse), chained=False)
+    function = jax.ffi.ffi_call(calls[0].library.target(direction), outs, input_output_aliases=aliases)
+    kinds = " ".join(call.kernel.kind for call in calls)
+    reverse = sum(call.reverse << n for n, call in enumerate(calls))
+    return function(*args, kinds=kinds, reverse=np.int64(reverse), chained=chained)
 
 
 def _result(shape, like):
     return types.result_type(shape, jnp.float32, like)
 
 
-def _flat(call, inputs):
+def _flat(call, inputs, of):
     """xs, indices, U, W, b, p, h0, c0, marks, h_reset, c_reset as the kernels take them: one batch axis, an array of
     nothing where there is none."""
-    T, *batch = inputs.steps
-    B, params, xs = math.prod(batch), inputs.consts.params, inputs.given_xs
+    params, xs = inputs.consts.params, inputs.xs
     p = _packed(call, params["p"]) if "p" in params else params.get("bn", _nothing())
     resets = (_nothing(), _nothing()) if inputs.reset_state is None else _flat_state(inputs.reset_state)
-    nothing = jnp.zeros(NOTHING, jnp.int32)
-    given = [_nothing(), xs.reshape(T, B)] if is_index(xs) else [xs.reshape(T, B, xs.shape[-1]), nothing]
+    given = [_nothing(), jnp.zeros(NOTHING, jnp.int32)]
+    if xs is not None:
+        given[is_index(xs)] = xs.reshape(of.T, of.B) if is_index(xs) else xs.reshape(of.T, of.B, of.I)
     flat = [*given, params["U"], params["W"], params.get("b", _nothing()), p]
-    return [*flat, *_flat_state(inputs.state), _bits(inputs.masks, T, B), *resets]
-
-
-def _features(inputs):
-    """Those that xs have; 0 where indices stand for them."""
-    return 0 if is_index(inputs.given_xs) else inputs.given_xs.shape[-1]
+    return [*flat, *_flat_state(inputs.state), _bits(inputs.masks, of.T, of.B), *resets]
 
 
 def _nothing():

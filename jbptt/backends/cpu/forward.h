@@ -27,6 +27,7 @@ class Forward : Call, public Recurrence {
   Forward(const Kind& kind, const RecurrenceArgs& args, int threads)
       : Forward(kind, args, threads, jbptt::forward_scratch(Plan(kind, args.I, args.H))) {}
 
+  int busy_threads() const override { return busy; }
   int most_threads() const override { return threads; }
 
   int preparations() const override { return threads; }

@@ -75,8 +75,8 @@ struct Plan {
 // A call: its plan, and how it is shared out.
 struct Call : Plan {
   Call(const Kind& kind, const RecurrenceArgs& args, int threads, const ScratchSize& size)
-      : Plan(kind, args.I, args.H), p(args), threads(threads_for(*this, args, threads, size)),
-        slices(std::min(this->threads, args.B)) {}
+      : Plan(kind, args.I, args.H), p(args), busy(threads_with_work(*this, args, threads)),
+        threads(std::min(busy, room(args, size))), slices(std::min(this->threads, args.B)) {}
 
   int row_of(int slice) const { return static_cast<int>(static_cast<int64_t>(p.B) * slice / slices); }
   // Some steps of all, which may be a task.
@@ -116,16 +116,20 @@ struct Call : Plan {
   }
 
   const RecurrenceArgs& p;
-  const int threads;
-  const int slices;  // of the batch's rows, a task each
+  const int busy;     // threads that there is work for
+  const int threads;  // and memory
+  const int slices;   // of the batch's rows, a task each
 
  private:
-  // As many as there are, as there is memory for, and as there is work for.
-  static int threads_for(const Plan& plan, const RecurrenceArgs& args, int threads, const ScratchSize& size) {
-    assert(args.scratch_floats >= size.of(args.B, 1));
-    const size_t room = (args.scratch_floats - size.of(args.B, 0)) / size.per_thread;
+  static int threads_with_work(const Plan& plan, const RecurrenceArgs& args, int threads) {
     const size_t work = static_cast<size_t>(args.T) * args.B * (args.I + args.H) * plan.gate_width / kLeastWork;
-    return static_cast<int>(std::min({room, static_cast<size_t>(threads), work + 1}));
+    return static_cast<int>(std::min(static_cast<size_t>(threads), work + 1));
+  }
+
+  static int room(const RecurrenceArgs& args, const ScratchSize& size) {
+    assert(args.scratch_floats >= size.of(args.B, 1));
+    const size_t threads = (args.scratch_floats - size.of(args.B, 0)) / size.per_thread;
+    return static_cast<int>(std::min<size_t>(threads, 1 << 20));
   }
 };
 

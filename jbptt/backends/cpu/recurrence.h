@@ -14,7 +14,8 @@ namespace jbptt {
 class Recurrence {
  public:
   virtual ~Recurrence() = default;
-  virtual int most_threads() const = 0;  // that there is memory and work for
+  virtual int busy_threads() const = 0;  // that there is work for
+  virtual int most_threads() const = 0;  // and memory, where each has some: for slices, and for what is left
 
   virtual int preparations() const = 0;
   virtual void prepare(int n) = 0;
@@ -80,19 +81,19 @@ class Wavefront {
 
 inline void run_together(const std::vector<std::unique_ptr<Recurrence>>& all, bool chained, Executor& executor) {
   if (all.size() == 1) return run_alone(*all.front(), executor);
-  int workers = all.front()->most_threads();
+  int busy = all.front()->busy_threads(), most = all.front()->most_threads();
   std::vector<Recurrence*> preparing, completing;  // of each task
   std::vector<int> preparation, completion;        // its number among its recurrence's
   for (const auto& one : all) {
-    workers = std::min(workers, one->most_threads());
+    busy = std::min(busy, one->busy_threads()), most = std::min(most, one->most_threads());
     for (int n = 0; n < one->preparations(); ++n) preparing.push_back(one.get()), preparation.push_back(n);
     for (int n = 0; n < one->completions(); ++n) completing.push_back(one.get()), completion.push_back(n);
   }
-  run_tasks(executor, workers, static_cast<int>(preparing.size()),
+  run_tasks(executor, busy, static_cast<int>(preparing.size()),
             [&](int n, int) { preparing[n]->prepare(preparation[n]); });
   Wavefront wavefront(all, chained);
-  run_tasks(executor, workers, wavefront.tasks(), [&](int task, int) { wavefront.run(task); });
-  run_tasks(executor, workers, static_cast<int>(completing.size()),
+  run_tasks(executor, busy, wavefront.tasks(), [&](int task, int) { wavefront.run(task); });
+  run_tasks(executor, most, static_cast<int>(completing.size()),
             [&](int n, int worker) { completing[n]->complete(completion[n], worker); });
 }
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jbptt.autodiff import Residuals
 from jbptt.backends import scan
-from jbptt.backends.cpu.calls import Call, Saved, saved_shapes
+from jbptt.backends.cpu.calls import Call, Saved, saved_shapes, sizes_of
 from jbptt.recurrence.inputs import Inputs, Outputs, SavedSteps, Spec
 from jbptt.recurrence.plain import projected, scanned
 from jbptt.recurrence.step import before_each_step
@@ -23,7 +23,7 @@ def forward_residuals(call: Call, spec: Spec, inputs: Inputs) -> tuple[Outputs, 
     """As the kernel's forward, that saves."""
 
     outputs, cells = scanned(spec, inputs, keep=lambda state, _: state[1:])
-    of_gates, of_cs = saved_shapes(call, inputs)
+    of_gates, of_cs = saved_shapes(call, sizes_of([inputs])[0])
     cs = _padded(cells[0], of_cs[-1]) if cells else jnp.zeros(of_cs, jnp.float32)
     vectors = _vectors(call, outputs.hs, _saved_by_steps(spec, inputs, outputs.hs, cells))
     return outputs, Saved(vectors.reshape(of_gates), cs)
