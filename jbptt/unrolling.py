@@ -163,7 +163,7 @@ def _unrolled(cell, params, xs, state, *, vjp, backend, checkpoint, rest, **opti
     check_vjp(vjp)
     prepared = prepare(cell, params, xs, state, **options)
     spec = prepared.spec._replace(rest=rest)
-    k = _segment_length(checkpoint, prepared.inputs.xs.shape[0])
+    k = _segment_length(checkpoint, prepared.inputs.steps[0])
     return prepared.put_out(_run(spec, prepared.inputs, vjp, backend, k))
 
 

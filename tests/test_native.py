@@ -46,9 +46,9 @@ def by_library(kernels_of_set):
         return Call(kernels_of_set, kernels()[spec.rule], spec.reverse)
 
     return CPU._replace(
-        forward=planted(CPU.forward, _call_of=call_of),
-        forward_residuals=planted(CPU.forward_residuals, _call_of=call_of),
-        backward=planted(CPU.backward, _backward=planted(backend._backward, _call_of=call_of)),
+        forward=planted(CPU.forward, call_of=call_of),
+        forward_residuals=planted(CPU.forward_residuals, call_of=call_of),
+        backward=planted(CPU.backward, _backward=planted(backend._backward, call_of=call_of)),
     )
 
 

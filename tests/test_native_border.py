@@ -14,6 +14,7 @@ pytestmark = pytest.mark.skipif(isinstance(KERNELS, str), reason=f"no kernels: {
 
 T, B, I, H = 4, 3, 5, 6
 NOTHING, NO_INDICES = np.zeros(0, np.float32), np.zeros(0, np.int32)
+ALONE = {"reverse": np.int64(0), "chained": False}
 SUMS = ("dU", "dW", "db", "dp")
 """Wanted together, or not."""
 
@@ -37,7 +38,9 @@ def given(kind, seed=0):
 
 def call(direction, kind, args, outs):
     results = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in outs.values()]
-    made = jax.ffi.ffi_call(KERNELS.target(direction), results)(*args.values(), kinds=kind, reverse=np.int64(0), chained=False)
+    made = jax.ffi.ffi_call(KERNELS.target(direction), results)(
+        *args.values(), kinds=kind, reverse=np.int64(0), chained=False
+    )
     return dict(zip(outs, jax.block_until_ready(made), strict=True))
 
 
@@ -160,10 +163,36 @@ def test_memory_for_one_thread_is_enough(direction, kind):
     assert_refused(f"scratch must have at least {least}", direction, kind, args, outs | {"scratch": (least - 1,)})
 
 
+def call_of_two(direction, all_args, all_outs, *, kinds="lstm gru", chained=True, reverse=0):
+    results = [jax.ShapeDtypeStruct(shape, jnp.float32) for outs in all_outs for shape in outs.values()]
+    given = [array for args in all_args for array in args.values()]
+    function = jax.ffi.ffi_call(KERNELS.target(direction), results)
+    return jax.block_until_ready(function(*given, kinds=kinds, reverse=np.int64(reverse), chained=chained))
+
+
+def test_what_cannot_be_at_once_is_refused():
+    args, outs = given("lstm")
+    both = ([args, args], [outs, outs])
+
+    def refused(message, *how, **options):
+        with pytest.raises(jax.errors.JaxRuntimeError, match=f"INVALID_ARGUMENT: jbptt: {message}"):
+            call_of_two(*how, **options)
+
+    refused("xs must be an array of nothing, as they are the hs of", "forward", *both)
+    above = args | {"xs": NOTHING, "U": np.zeros((H, 4 * H), np.float32)}
+    refused("a recurrence above another must be of one sequence", "forward", [args, above], [outs, outs])
+    refused("several recurrences at once must be of one sequence", "forward", *both, kinds="lstm lstm", chained=False)
+    refused("array 11 of 11: ", "forward", [args], [outs, outs], kinds="lstm lstm", chained=False)
+    refused("there must be 11 arrays, got 22", "forward", *both, kinds="lstm")
+    refused("there must be a kind", "forward", *both, kinds="")
+    whole = args | {"indices": np.zeros((T, B), np.float32)}
+    refused("array 1 of 11: ", "forward", [whole], [outs], kinds="lstm")
+
+
 def test_scratch_is_in_xlas_memory_figures():
     args, outs = given("lstm")
     size = 2**20
     results = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (outs | {"scratch": (size,)}).values()]
     forward = jax.ffi.ffi_call(KERNELS.target("forward"), results)
-    compiled = jax.jit(lambda *args: forward(*args, kinds="lstm", reverse=np.int64(0), chained=False)[0]).lower(*args.values()).compile()
+    compiled = jax.jit(lambda *args: forward(*args, kinds="lstm", **ALONE)[0]).lower(*args.values()).compile()
     assert compiled.memory_analysis().temp_size_in_bytes >= 4 * size

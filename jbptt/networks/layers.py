@@ -74,7 +74,10 @@ def bidirectional(
         forward["resets"], backward["resets"] = begins, _next_step_of(begins, valid)
     if reset_state is not None:
         forward["reset_state"], backward["reset_state"] = reset_state
-    directions = Part(layer.forward, params[0], starts[0], forward), Part(layer.backward, params[1], starts[1], backward)
+    directions = (
+        Part(layer.forward, params[0], starts[0], forward),
+        Part(layer.backward, params[1], starts[1], backward),
+    )
     both = unroll_at_once(directions, xs, chained=False)
     if both is None:
         both = [unroll(cell, of_cell, xs, start, **own) for cell, of_cell, start, own in directions]
@@ -153,25 +156,25 @@ def stack(
     checks.optional_key("key", key)
     states = [None] * len(layers) if states is None else states
     reset_states = [None] * len(layers) if reset_states is None else reset_states
-    ends, hs, all_options = [], xs, [dict(options) for _ in layers]
+    all_options = [options | {"reset_state": reset_state} for reset_state in reset_states]
     keys: list = [None] * len(layers)
     if key is not None:
         for number, own in enumerate(all_options):
             keys[number], own["key"] = jax.random.split(jax.random.fold_in(key, number))
-    for own, reset_state in zip(all_options, reset_states, strict=True):
-        own["reset_state"] = reset_state
-    while len(ends) < len(layers):
-        number = len(ends)
-        cells = [*takewhile(lambda layer: isinstance(layer, Cell), layers[number:])]
-        above = [*map(Part, cells, params[number:], states[number:], all_options[number:])]
-        if (at_once := unroll_at_once(above, hs, chained=True)) is not None:
+    of_layers: list = [*zip(layers, params, states, all_options, strict=True)]
+    ends, hs = [], xs
+    while (number := len(ends)) < len(layers):
+        several = [Part(*given) for given in takewhile(lambda given: isinstance(given[0], Cell), of_layers[number:])]
+        at_once = unroll_at_once(several, hs, chained=True)
+        if at_once is not None:
             ends += [outputs.state for outputs in at_once]
             hs = at_once[-1].hs
             continue
         if keys[number] is not None and number > 0:
             hs = dropped(keys[number], dropout, hs)
-        run = bidirectional if isinstance(layers[number], Bidirectional) else unroll
-        end, hs = run(layers[number], params[number], hs, states[number], **all_options[number])
+        layer, of_layer, state, own = of_layers[number]
+        run: Any = bidirectional if isinstance(layer, Bidirectional) else unroll
+        end, hs = run(layer, of_layer, hs, state, **own)
         ends.append(end)
     return tuple(ends), hs
 

@@ -3,6 +3,8 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <deque>
+#include <memory>
 #include <random>
 #include <thread>
 #include <vector>
@@ -124,6 +126,58 @@ Results run(const jbptt::Kind& kind, const Case& now, const Wanted& wanted, int 
   return {hs, h_last, c_last, dxs, dU, dW, db, dp, dh0, dc0, dhr, dcr};
 }
 
+// Three layers of one sequence: by themselves, or at once, above each other or side by side. All results, layer by
+// layer.
+Results run_layers(const jbptt::Kind& kind, int T, int H, bool chained, bool at_once, int helpers) {
+  constexpr int kLayers = 3;
+  std::mt19937 draw(T);
+  std::normal_distribution<float> normal;
+  const int G = kind.gates, S = kind.saved, Hp = (H + jbptt::lanes() - 1) / jbptt::lanes() * jbptt::lanes();
+  std::array<jbptt::RecurrenceArgs, kLayers> all{};
+  std::deque<Floats> memory;
+  auto array = [&](size_t size, bool drawn) {
+    Floats& made = memory.emplace_back(size, NAN);
+    if (drawn)
+      for (float& x : made) x = 0.1f * normal(draw);
+    return made.data();
+  };
+  for (int n = 0; n < kLayers; ++n) {
+    jbptt::RecurrenceArgs& args = all[n];
+    args.T = T, args.B = 1, args.I = args.H = args.rows_of_U = H, args.reverse = !chained && n == 1;
+    args.xs = chained && n ? all[n - 1].hs : array(T * H, true);
+    args.U = array(H * G * H, true), args.W = array(H * G * H, true), args.b = array(G * H, true);
+    args.h0 = array(H, true), args.c0 = array(H, true);
+    args.hs = array(T * H, false), args.h_last = array(H, false), args.c_last = array(H, false);
+    args.saved = array(T * S * Hp, false), args.cs = array(T * Hp, false);
+    args.dxs = array(T * H, false), args.dh_last = array(H, true), args.hands_down = at_once && chained && n;
+    args.dU = array(H * G * H, false), args.dW = array(H * G * H, false), args.db = array(G * H, false);
+    if (kind.extra == jbptt::Extra::peepholes) args.p = array(3 * H, true), args.dp = array(3 * H, false);
+    if (kind.extra == jbptt::Extra::bn) args.p = array(H, true), args.dp = array(H, false);
+  }
+  for (int n = 0; n < kLayers; ++n)
+    all[n].dhs = chained && n + 1 < kLayers ? all[n + 1].dxs : array(T * H, true);
+  auto in_turn = [&](bool backward) {
+    Threads threads(helpers);
+    std::vector<std::unique_ptr<jbptt::Recurrence>> made;
+    for (int n = 0; n < kLayers; ++n) {
+      jbptt::RecurrenceArgs& args = all[backward ? kLayers - 1 - n : n];
+      const auto size = backward ? jbptt::backward_scratch(kind, T, H, H, true, true) : jbptt::forward_scratch(kind, H, H);
+      args.scratch_floats = size.of(1, helpers + 1), args.scratch = array(args.scratch_floats, false);
+      made.push_back((backward ? kind.backward : kind.forward)(kind, args, helpers + 1));
+      if (!at_once) run_alone(*made.back(), threads);
+    }
+    if (at_once) run_together(made, chained, threads);
+    threads.run_late();
+  };
+  in_turn(false), in_turn(true);
+  Results results;
+  for (const auto& args : all) {
+    for (auto [from, size] : {std::pair{args.hs, T * H}, {args.dxs, T * H}, {args.dU, H * G * H}, {args.dW, H * G * H}})
+      results.emplace_back(from, from + size);
+  }
+  return results;
+}
+
 // The first entry of what both have that differs by more than `tolerance`, or is no number; −1 for none.
 int difference(const Results& a, const Results& b, float tolerance) {
   for (size_t n = 0; n < a.size(); ++n)
@@ -165,6 +219,13 @@ int main() {
       wanted.weights = n & 1, wanted.xs = n & 2, wanted.state = n & 4, wanted.resets = n & 16;
       told("some results", now, difference(run(kind, now, wanted, 2, 3), run(kind, now, {}, 2, 3), 0));
     }
+    for (bool chained : {false, true})
+      for (int T : {97, 200}) {
+        const Case now{T, 1, 64, 64, false, false};
+        const Results in_turn = run_layers(kind, T, 64, chained, false, 1);
+        told("at once", now, difference(in_turn, run_layers(kind, T, 64, chained, true, 1), 0));
+        told("at once, alone", now, difference(in_turn, run_layers(kind, T, 64, chained, true, 0), 1e-4f));
+      }
     Wanted zeros, nothing;
     zeros.cotangents = Cotangents::zeros, nothing.cotangents = Cotangents::nothing;
     const Case last{3, 4, 2, 9, true, false};

@@ -1,11 +1,11 @@
 """The library of C++ kernels: whether there is one for this machine, and what is in it.
 
 A call of one of its two FFI targets runs recurrences at once. Its attributes: `kinds`, names in `Library.kinds` with
-spaces between them; `reverse`, a bit for each, the first the lowest; and `chained`: the xs of each but the first are the
-hs of the one before it. Several are of one sequence each; what is below is given, and comes, for each of them, one after
-the other. An array with no entries, of nothing, stands for an argument that there is not and for a result that nobody
-asks for ("?" below). All but marks and indices are float32. `scratch` is memory for the call's own use: as a result it
-is XLA's to allocate, and in its figures.
+spaces between them; `reverse`, a bit for each, the first the lowest; and `chained`: the xs of each but the first are
+the hs of the one before it. Several are of one sequence each; what is below is given, and comes, for each of them, one
+after the other. An array with no entries, of nothing, stands for an argument that there is not and for a result that
+nobody asks for ("?" below). All but marks and indices are float32. `scratch` is memory for the call's own use: as a
+result it is XLA's to allocate, and in its figures.
 
     forward    xs? [T, B, I], or indices? [T, B] int32 of one-hot rows, U [I, G·H], W [H, G·H], b? [G·H],
                p? [3·H] or [H], h0 [B, H], c0? [B, H], marks? [T, B] uint8 (1 valid, 2 reset), h_reset? [B, H],

@@ -22,8 +22,9 @@ from jbptt.backends.protocol import narrowed_to
 from jbptt.recurrence.inputs import Inputs, Outputs, Spec
 from jbptt.recurrence.plain import plain, plain_residuals
 
-LEAST_STEPS = 96
-"""Two blocks of the kernels': with fewer there is nothing to be at beside another."""
+LEAST_STEPS, LEAST_WORK = 96, 2**21
+"""Two blocks of the kernels', with fewer there is nothing to be at beside another; and multiplications of each of them,
+with fewer of which it would be done before another thread is awake: benchmarks/NOTES.md."""
 
 
 class Together(NamedTuple):
@@ -43,7 +44,9 @@ def preferred(together: Together, all_inputs: Sequence[Inputs]) -> bool:
         and T >= LEAST_STEPS
         and not (together.chained and any(spec.reverse for spec in together.specs))
         and all(
-            alone.unsupported(spec, inputs) is None and alone.preferred(spec, inputs)
+            T * sum(leaf.size for leaf in jax.tree.leaves(inputs.consts)) >= LEAST_WORK
+            and alone.unsupported(spec, inputs) is None
+            and alone.preferred(spec, inputs)
             for spec, inputs in zip(together.specs, all_inputs, strict=True)
         )
     )
@@ -98,9 +101,7 @@ def _plain(together, all_inputs):
 def _forward(together, all_inputs):
     def by_kernel(all_inputs):
         each = map(alone.call_of, together.specs)
-        return _put_out(
-            together, calls.forward_together([*each], all_inputs, chained=together.chained, saving=False)
-        )
+        return _put_out(together, calls.forward_together([*each], all_inputs, chained=together.chained, saving=False))
 
     def by(run_one, all_inputs):
         return _put_out(together, _in_turn(lambda n, *given: (run_one(*given), None), together, all_inputs))
