@@ -38,6 +38,28 @@ def test_the_table_has_every_example():
     assert all(f"]({name})" in table for name in SCRIPTS)
 
 
+def test_forecasts_beat_what_they_begin_with_and_are_loaded_as_saved(main_of):
+    losses = main_of("forecasting.py")(epochs=2)
+    assert losses["loaded"] == losses["best"] < 0.6  # 0.67 is that of the first epoch's training
+    assert losses["test"] < 0.6
+
+
+def test_reinforcement_learning_remembers_the_cue(main_of):
+    rewards = main_of("reinforce.py")(updates=40)
+    assert abs(rewards[0]) < 0.2
+    assert min(rewards[-5:]) > 0.9
+
+
+def test_a_network_under_dales_law_hears_strong_evidence_best(main_of):
+    found = main_of("dales_law.py")(steps=60)
+    right, W = found["right"], found["W"]
+    assert right[0.4] > 0.9
+    assert right[0.05] < right[0.1] < right[0.4]
+    assert (W[:80] >= 0).all()
+    assert (W[80:] <= 0).all()
+    assert np.ptp(found["start"]) > 0.01, "the initial state is trained"
+
+
 def test_a_character_model_learns_and_writes(main_of):
     result = main_of("characters.py")(steps=40)
     assert result["bits"] < 0.75 * np.log2(result["characters"])
@@ -49,6 +71,16 @@ def test_a_sweep_trains_every_pair(main_of):
     assert errors.shape == (5, 4)
     assert len(np.unique(errors)) == errors.size
     assert errors.mean(axis=1).min() < 1 / 6 < errors.mean(axis=1).max()
+
+
+def test_mixed_precision_learns_as_float32_does(main_of):
+    found = main_of("mixed_precision.py")(steps=60)
+    full, mixed = found["float32"], found["bfloat16"]
+    assert full["dtypes"] == mixed["dtypes"] == {"float32"}
+    assert full["losses"][-1] < 0.75 * full["losses"][0]
+    np.testing.assert_allclose(mixed["losses"], full["losses"], rtol=0.02)
+    assert 0 < found["error"] < 0.03
+    assert mixed["MiB"] < 0.65 * full["MiB"]
 
 
 def test_exported_programs_give_the_same_numbers(main_of, tmp_path):
