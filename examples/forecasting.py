@@ -16,7 +16,7 @@ import jbptt
 
 SEASON, NEXT = 12, 8  # steps of a season; values to forecast
 LAYERS, H = [jbptt.Bidirectional(jbptt.gru, jbptt.gru)] * 2, 32
-B, DROPOUT, PATIENCE = 32, 0.2, 5
+B, DROPOUT = 32, 0.2
 
 
 def draw(rng, number):
@@ -62,10 +62,10 @@ def load(file, like):
         return jax.tree.unflatten(jax.tree.structure(like), map(jnp.asarray, arrays.values()))
 
 
-def main(epochs: int = 40, file: str = "forecasting.npz") -> dict:
-    """Trains, saves and loads. Returns the losses."""
+def main(series: int = 2048, epochs: int = 40, patience: int = 5, file: str = "forecasting.npz") -> dict:
+    """Trains, saves and loads. Returns the losses, those of validation one an epoch."""
     rng = np.random.default_rng(0)
-    training, validation, test = draw(rng, 2048), draw(rng, 256), draw(rng, 256)
+    training, validation, test = draw(rng, series), draw(rng, 256), draw(rng, 256)
     key, key_stack, key_output = jax.random.split(jax.random.key(0), 3)
     params = {
         "stack": jbptt.stack_init(key_stack, LAYERS, 1, H),
@@ -89,22 +89,22 @@ def main(epochs: int = 40, file: str = "forecasting.npz") -> dict:
         carry, costs = jax.lax.scan(step, (params, memory), (rows, jax.random.split(key_dropout, len(rows))))
         return *carry, costs.mean()
 
-    best, waited = np.inf, 0
+    validations = []
     for number, key_epoch in enumerate(jax.random.split(key, epochs), start=1):
         params, memory, cost = epoch(params, memory, key_epoch)
-        valid = float(of_validation(params, *validation))
-        print(f"epoch {number}: training {cost:.4f}, validation {valid:.4f}")
-        if valid < best:
-            best, waited = valid, 0
+        validations.append(float(of_validation(params, *validation)))
+        print(f"epoch {number}: training {cost:.4f}, validation {validations[-1]:.4f}")
+        best = int(np.argmin(validations)) + 1
+        if number == best:
             save(file, params)
-        elif (waited := waited + 1) == PATIENCE:
-            print(f"no better for {PATIENCE} epochs")
+        elif number == best + patience:
+            print(f"none better in {patience} epochs")
             break
 
     params = load(file, like=params)
     xs, lengths, after = test
     losses = {
-        "best": best,
+        "validations": validations,
         "loaded": float(of_validation(params, *validation)),
         "test": float(of_validation(params, *test)),
         "repeated": float(jbptt.mse(repeated(xs, lengths), after)),
@@ -115,6 +115,8 @@ def main(epochs: int = 40, file: str = "forecasting.npz") -> dict:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--series", type=int, default=2048)
     parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--patience", type=int, default=5)
     parser.add_argument("--file", default="forecasting.npz")
     main(**vars(parser.parse_args()))

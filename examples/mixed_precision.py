@@ -13,7 +13,7 @@ import optax
 
 import jbptt
 
-CELL, I, H = jbptt.lstm, 8, 128
+CELL, I, H = jbptt.lstm, 4, 64
 T, B, DELAY = 64, 16, 5
 
 

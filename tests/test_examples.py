@@ -38,10 +38,13 @@ def test_the_table_has_every_example():
     assert all(f"]({name})" in table for name in SCRIPTS)
 
 
-def test_forecasts_beat_what_they_begin_with_and_are_loaded_as_saved(main_of):
-    losses = main_of("forecasting.py")(epochs=2)
-    assert losses["loaded"] == losses["best"] < 0.6  # 0.67 is that of the first epoch's training
-    assert losses["test"] < 0.6
+def test_forecasts_stop_early_and_are_loaded_as_the_best_were_saved(main_of):
+    losses = main_of("forecasting.py")(series=128, epochs=100, patience=2)
+    first, *_, best, _, _ = losses["validations"]
+    assert len(losses["validations"]) < 100, "stopped early"
+    assert best == min(losses["validations"]) < 0.8 * first
+    assert losses["loaded"] == best
+    assert losses["test"] < 0.8 * first
 
 
 def test_reinforcement_learning_remembers_the_cue(main_of):
@@ -52,9 +55,9 @@ def test_reinforcement_learning_remembers_the_cue(main_of):
 
 def test_a_network_under_dales_law_hears_strong_evidence_best(main_of):
     found = main_of("dales_law.py")(steps=60)
-    right, W = found["right"], found["W"]
-    assert right[0.4] > 0.9
-    assert right[0.05] < right[0.1] < right[0.4]
+    W, right = found["W"], list(found["right"].values())
+    assert right[-1] > 0.9
+    assert right == sorted(right), "the better, the stronger"
     assert (W[:80] >= 0).all()
     assert (W[80:] <= 0).all()
     assert np.ptp(found["start"]) > 0.01, "the initial state is trained"
@@ -74,10 +77,10 @@ def test_a_sweep_trains_every_pair(main_of):
 
 
 def test_mixed_precision_learns_as_float32_does(main_of):
-    found = main_of("mixed_precision.py")(steps=60)
+    found = main_of("mixed_precision.py")(steps=40)
     full, mixed = found["float32"], found["bfloat16"]
     assert full["dtypes"] == mixed["dtypes"] == {"float32"}
-    assert full["losses"][-1] < 0.75 * full["losses"][0]
+    assert full["losses"][-1] < 0.8 * full["losses"][0]
     np.testing.assert_allclose(mixed["losses"], full["losses"], rtol=0.02)
     assert 0 < found["error"] < 0.03
     assert mixed["MiB"] < 0.65 * full["MiB"]
