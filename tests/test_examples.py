@@ -1,15 +1,25 @@
 """Every example runs, in a short mode, and does what it says it does."""
 
 import runpy
+from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from helpers import assert_close
+
+import jbptt
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SCRIPTS = sorted(str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.py"))
-NEEDS = {"export.py": "flatbuffers"}
+NEEDS = {
+    "export.py": "flatbuffers",
+    "adapters/nnx_module.py": "flax",
+    "adapters/equinox_module.py": "equinox",
+    "adapters/haiku_module.py": "haiku",
+    "adapters/ppo.py": "flax",
+}
 
 
 @pytest.fixture
@@ -89,3 +99,57 @@ def test_mixed_precision_learns_as_float32_does(main_of):
 def test_exported_programs_give_the_same_numbers(main_of, tmp_path):
     differences = main_of("export.py")(folder=str(tmp_path / "exported"))
     assert all(largest < 1e-5 for largest in differences.values())
+
+
+MODULES = [name for name in NEEDS if name.endswith("_module.py")]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_has_the_gradients_of_the_plain_call_and_trains(name, main_of):
+    found = main_of(name)(steps=20)
+    assert found["difference"] < 1e-6
+    assert found["costs"][-1] < 0.2 * found["costs"][0]
+
+
+def recurrent_calls(name, module):
+    """(module(xs, **options), its steps over xs, its parameters) of an example's module of 4 inputs and 6 units."""
+    key = jax.random.key(0)
+    if "haiku" in name:
+        import haiku as hk
+
+        def through(method):
+            return hk.transform(lambda *args, **options: getattr(module(jbptt.lstm, 6), method)(*args, **options))
+
+        params = through("__call__").init(key, XS)
+        call, step = [partial(through(method).apply, params, None) for method in ("__call__", "step")]
+        return call, step, params["recurrent"]
+    if "nnx" in name:
+        from flax import nnx
+
+        made = module(jbptt.lstm, 4, 6, rngs=nnx.Rngs(0))
+        return made, made.step, made.arrays()
+    made = module(jbptt.lstm, 4, 6, key=key)
+    return made, made.step, made.params
+
+
+XS = np.random.default_rng(0).normal(size=(5, 3, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_hands_options_on_and_steps(name, main_of):
+    call, step, params = recurrent_calls(name, script(name)["Recurrent"])
+    options = {"recurrent_dropout": 0.5, "key": jax.random.key(1), "lengths": np.array([5, 2, 3])}
+    assert_close(call(XS, **options), jbptt.unroll(jbptt.lstm, params, XS, **options), tolerance=1e-6)
+    state, hs = jbptt.lstm.initial_state(params, (3,)), []
+    for x in XS:
+        state, h = step(state, x)
+        hs.append(h)
+    assert_close((state, np.stack(hs)), jbptt.unroll(jbptt.lstm, params, XS), tolerance=1e-6)
+
+
+def test_ppo_learns_alike_with_linens_scan_and_with_the_engine(main_of):
+    found = main_of("adapters/ppo.py")(updates=20)
+    assert found["difference"] < 1e-5
+    for rewards in (found["ScannedGRU"], found["HandDerivedGRU"]):
+        assert abs(rewards[0]) < 0.3
+        assert min(rewards[-3:]) > 0.9
