@@ -48,6 +48,7 @@ def test_the_table_has_every_example():
     assert all(f"]({name})" in table for name in SCRIPTS)
 
 
+@pytest.mark.full
 def test_forecasts_stop_early_and_are_loaded_as_the_best_were_saved(main_of):
     losses = main_of("forecasting.py")(series=128, epochs=100, patience=2)
     first, *_, best, _, _ = losses["validations"]
@@ -63,6 +64,7 @@ def test_reinforcement_learning_remembers_the_cue(main_of):
     assert min(rewards[-5:]) > 0.9
 
 
+@pytest.mark.full
 def test_a_network_under_dales_law_hears_strong_evidence_best(main_of):
     found = main_of("dales_law.py")(steps=60)
     W, right = found["W"], list(found["right"].values())
@@ -74,7 +76,7 @@ def test_a_network_under_dales_law_hears_strong_evidence_best(main_of):
 
 
 def test_a_character_model_learns_and_writes(main_of):
-    result = main_of("characters.py")(steps=40)
+    result = main_of("characters.py")(steps=20)
     assert result["bits"] < 0.75 * np.log2(result["characters"])
     assert len(result["written"]) > 0
 
@@ -86,11 +88,12 @@ def test_a_sweep_trains_every_pair(main_of):
     assert errors.mean(axis=1).min() < 1 / 6 < errors.mean(axis=1).max()
 
 
+@pytest.mark.full
 def test_mixed_precision_learns_as_float32_does(main_of):
-    found = main_of("mixed_precision.py")(steps=40)
+    found = main_of("mixed_precision.py")(steps=30)
     full, mixed = found["float32"], found["bfloat16"]
     assert full["dtypes"] == mixed["dtypes"] == {"float32"}
-    assert full["losses"][-1] < 0.8 * full["losses"][0]
+    assert full["losses"][-1] < 0.9 * full["losses"][0]
     np.testing.assert_allclose(mixed["losses"], full["losses"], rtol=0.02)
     assert 0 < found["error"] < 0.03
     assert mixed["MiB"] < 0.65 * full["MiB"]
@@ -108,7 +111,7 @@ MODULES = [name for name in NEEDS if name.endswith("_module.py")]
 def test_a_module_has_the_gradients_of_the_plain_call_and_trains(name, main_of):
     found = main_of(name)(steps=20)
     assert found["difference"] < 1e-6
-    assert found["costs"][-1] < 0.2 * found["costs"][0]
+    assert found["costs"][-1] < 0.5 * found["costs"][0]
 
 
 def recurrent_calls(name, module):
@@ -147,6 +150,7 @@ def test_a_module_hands_options_on_and_steps(name, main_of):
     assert_close((state, np.stack(hs)), jbptt.unroll(jbptt.lstm, params, XS), tolerance=1e-6)
 
 
+@pytest.mark.full
 def test_ppo_learns_alike_with_linens_scan_and_with_the_engine(main_of):
     found = main_of("adapters/ppo.py")(updates=20)
     assert found["difference"] < 1e-5

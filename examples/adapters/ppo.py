@@ -19,9 +19,9 @@ import optax
 
 import jbptt
 
-N, T, H = 64, 32, 64  # environments at once; steps from update to update; units
+N, T, H = 64, 20, 32  # environments at once; steps from update to update; units
 EPOCHS, MINIBATCHES = 4, 4
-DISCOUNT, LAMBDA, CLIP, ENTROPY, VALUE, RATE = 0.95, 0.95, 0.2, 0.01, 0.5, 2e-3
+DISCOUNT, LAMBDA, CLIP, ENTROPY, VALUE, RATE = 0.95, 0.95, 0.2, 0.01, 0.5, 5e-3
 ASKS = 0.2  # how probable it is, at every step but the first, that the episode asks, and ends
 
 
