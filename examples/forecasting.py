@@ -31,7 +31,7 @@ def draw(rng, number):
         after.append(series[length:])
     xs, lengths = jbptt.pad(known)
     xs = jnp.pad(xs, [(0, 5 * SEASON - len(xs)), (0, 0), (0, 0)])  # one T for all batches, to compile once
-    return xs, lengths, np.array(after, np.float32)
+    return xs, lengths, jnp.array(after, jnp.float32)
 
 
 def forecast(params, xs, lengths, key=None):
@@ -80,7 +80,7 @@ def main(series: int = 2048, epochs: int = 40, patience: int = 5, file: str = "f
             params, memory = carry
             rows, key = batch
             xs, lengths, after = training
-            cost, gradients = jax.value_and_grad(loss)(params, xs[:, rows], lengths[rows], jnp.array(after)[rows], key)
+            cost, gradients = jax.value_and_grad(loss)(params, xs[:, rows], lengths[rows], after[rows], key)
             updates, memory = optimiser.update(gradients, memory)
             return (optax.apply_updates(params, updates), memory), cost
 
@@ -115,7 +115,7 @@ def main(series: int = 2048, epochs: int = 40, patience: int = 5, file: str = "f
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--series", type=int, default=2048)
+    parser.add_argument("--series", type=int, default=2048, help="a multiple of 32, the batch")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--patience", type=int, default=5)
     parser.add_argument("--file", default="forecasting.npz")

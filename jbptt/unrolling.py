@@ -1,4 +1,4 @@
-"""The engine's public face: a cell, unrolled over a sequence or without inputs.
+"""The engine's public face: a cell, unrolled over a sequence, for one step, or without inputs.
 
 T time, B batch (any number of batch axes, none included), I inputs, H units.
 """
