@@ -89,6 +89,6 @@ from jbptt.networks.seq2seq import (
     seq2seq_init as seq2seq_init,
 )
 from jbptt.recurrence.inputs import Inputs as Inputs, Outputs as Outputs, Spec as Spec, Wanted as Wanted
-from jbptt.unrolling import unroll as unroll, unroll_states as unroll_states
+from jbptt.unrolling import step as step, unroll as unroll, unroll_states as unroll_states
 
 __version__ = _version("jbptt")

@@ -1,4 +1,4 @@
-"""The engine's public face: a cell, unrolled over a sequence or without inputs.
+"""The engine's public face: a cell, unrolled over a sequence, for one step, or without inputs.
 
 T time, B batch (any number of batch axes, none included), I inputs, H units.
 """
@@ -138,6 +138,27 @@ def unroll_states(
     given.apply_defaults()
     last, hs, rest = _unrolled(**given.arguments, rest=True)
     return last, rest._replace(h=hs)
+
+
+def step(
+    cell: Cell, params: Params | Consts, state: State | None, x: jax.Array, *, vjp: Vjp = "manual"
+) -> tuple[State, jax.Array]:
+    """Runs a cell for one step: at inference, or in the body of a scan, where each input comes of the output before.
+
+    - `cell`, `params`: as `unroll` takes them.
+    - `state`: what the step starts from, each field [B, H]; None means `cell.initial_state`, zeros.
+    - `x`: [B, I], any number of batch axes ([I] has none), of the params' dtype. Or integers [B], or one alone, in the
+      place of one-hot rows.
+    - `vjp`: "manual", hand-derived; "auto", `jax.grad`'s.
+
+    Returns (state after the step, its h [B, H]). Raises as `unroll`, to which x is the xs [1, B, I] of a single step,
+    and ValueError for a number that is no integer.
+    """
+    x = checks.array("x", x)
+    if x.ndim == 0 and not is_index(x):
+        raise ValueError(f"x must have shape [B, I] (or [I] without a batch), or be integers, got one {x.dtype}")
+    state, hs = unroll(cell, params, x[None], state, vjp=vjp)
+    return state, hs[0]
 
 
 class Prepared(NamedTuple):
