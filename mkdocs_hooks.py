@@ -51,10 +51,22 @@ def on_page_markdown(markdown, page, config, files):
 
 def on_page_content(html, page, config, files):
     inline = r'<span class="arithmatex">\\\((.*?)\\\)</span>'
-    html = re.sub(inline, lambda match: convert(unescape(match[1])), html, flags=re.DOTALL)
+    html = re.sub(inline, lambda tex: _mathml(tex[1]), html, flags=re.DOTALL)
     block = r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>'
-    html = re.sub(block, lambda match: _display(unescape(match[1])), html, flags=re.DOTALL)
+    html = re.sub(block, lambda tex: f'<div class="equation">{_mathml(tex[1], "block")}</div>', html, flags=re.DOTALL)
+    _equations_of_titles(page.toc)
     return re.sub(r'href="(?:\.\./)*([\w/]+\.py)\.html" title="(\w+)"', _to_its_line, html)
+
+
+def _equations_of_titles(entries):
+    for entry in entries:
+        entry.title = re.sub(r"\\\((.*?)\\\)", lambda tex: _mathml(tex[1]), entry.title)
+        _equations_of_titles(entry.children)
+
+
+def _mathml(tex, display="inline"):
+    prime = r"<msup>(<mi>\S+?</mi>)<mi>&#x02032;</mi></msup>"  # a sign of the line: raised once more it is off it
+    return re.sub(prime, r'\1<mo lspace="0" rspace="0">&#x02032;</mo>', convert(unescape(tex), display=display))
 
 
 def _linked(page, markdown):
@@ -107,7 +119,3 @@ def _to_its_line(link):
 def _docstring(path):
     text = ast.get_docstring(ast.parse((ROOT / path).read_text()))
     return f"```text\n{text}\n```"
-
-
-def _display(equation):
-    return f'<div class="equation">{convert(equation, display="block")}</div>'
