@@ -1,6 +1,6 @@
 """What the site is made of beside docs/.
 
-Links out of docs/, to a test or to a results file, lead to pages made of those files, so that the site holds whatever
+README.md is its first page. Links out of docs/, to a test or to a results file, lead to pages made of those files, so that the site holds whatever
 it names and mkdocs checks each link: code is shown with line numbers, Markdown and notebooks are rendered, pictures
 copied. `{docstring of PATH}` on a line of its own becomes the docstring of that module. Equations become MathML, which
 browsers draw without any script.
@@ -17,16 +17,17 @@ from latex2mathml.converter import convert
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parent
-LINK = re.compile(r"(?<=\]\()(\.\.?/[^)\s#]+|\w[\w./-]*\.\w+)")
+LINK = re.compile(r"(?<=\]\()[\w.][\w./-]*\.\w+")
 LANGUAGES = {".py": "python", ".h": "cpp", ".cc": "cpp", ".csv": "text", ".toml": "toml"}
 
 
 def on_files(files, config):
+    files.append(File.generated(config, "index.md", content=(ROOT / "README.md").read_text()))
     waiting = [(page.src_uri, page.content_string) for page in files.documentation_pages()]
     while waiting:
         for path in _linked(*waiting.pop()):
             target = _page_of(path)
-            if files.get_file_from_path(target) is None and (ROOT / path).is_file():
+            if files.get_file_from_path(target) is None:
                 if path.endswith(".png"):
                     file = File.generated(config, target, abs_src_path=str(ROOT / path))
                 else:
@@ -40,10 +41,8 @@ def on_page_markdown(markdown, page, config, files):
     here = page.file.src_uri
 
     def link(match):
-        path = _in_repository(here, match[1])
-        if path is None or not (ROOT / path).is_file():
-            return match[0]
-        return posixpath.relpath(_page_of(path), posixpath.dirname(here))
+        path = _in_repository(here, match[0])
+        return posixpath.relpath(_page_of(path), posixpath.dirname(here)) if path else match[0]
 
     markdown = LINK.sub(link, markdown)
     return re.sub(r"^\{docstring of (\S+)\}$", lambda match: _docstring(match[1]), markdown, flags=re.MULTILINE)
@@ -71,19 +70,21 @@ def _mathml(tex, display="inline"):
 
 def _linked(page, markdown):
     """The files of the repository, outside docs/, that a page links."""
-    paths = (_in_repository(page, match[1]) for match in LINK.finditer(markdown))
-    return [path for path in paths if path is not None]
+    paths = (_in_repository(page, match[0]) for match in LINK.finditer(markdown))
+    return [path for path in paths if path and not path.startswith("docs/")]
 
 
 def _in_repository(page, link):
-    """The path of a link from docs/, or from a page made of a file, if it leads to a file that is not in docs/."""
-    base = posixpath.join("docs", page) if (ROOT / "docs" / page).is_file() else page
-    path = posixpath.normpath(posixpath.join(posixpath.dirname(base), link))
-    return None if path.startswith(("docs/", "..")) else path
+    """The path of the file that a link of a page leads to; None if there is none."""
+    of_page = "README.md" if page == "index.md" else f"docs/{page}" if (ROOT / "docs" / page).is_file() else page
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(of_page), link))
+    return path if (ROOT / path).is_file() else None
 
 
 def _page_of(path):
-    return path if path.endswith((".md", ".png")) else f"{path}.md"
+    if path == "README.md":
+        return "index.md"
+    return path.removeprefix("docs/") if path.endswith((".md", ".png")) else f"{path}.md"
 
 
 def _text_of(path):
