@@ -1,9 +1,9 @@
 """What the site is made of beside docs/.
 
-README.md is its first page. Links out of docs/, to a test or to a results file, lead to pages made of those files, so that the site holds whatever
-it names and mkdocs checks each link: code is shown with line numbers, Markdown and notebooks are rendered, pictures
-copied. `{docstring of PATH}` on a line of its own becomes the docstring of that module. Equations become MathML, which
-browsers draw without any script.
+README.md is its first page. Links out of docs/, to a test or to a results file, lead to pages made of those files, so
+that the site holds whatever it names and mkdocs checks each link: code is shown with line numbers, Markdown and
+notebooks are rendered, pictures copied. `{docstring of PATH}`, alone on its line, becomes the docstring of that module.
+Equations become MathML, which browsers draw without any script.
 """
 
 import ast
