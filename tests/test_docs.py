@@ -19,12 +19,15 @@ README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 TEXT = {str(page.relative_to(ROOT)): page.read_text() for page in PAGES}
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n^```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+OTHERS = re.compile(r"^(?:import|from) (torch|flax|equinox|haiku|keras)\b", re.MULTILINE)
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
 @pytest.mark.parametrize("page", [page for page, text in TEXT.items() if BLOCK.search(text)])
 def test_page_runs_as_a_new_user_would_run_it(page, capsys, tmp_path, monkeypatch):
     """Its blocks one after the other; what is shown below a block is what it prints."""
+    if missing := [other for other in OTHERS.findall(TEXT[page]) if find_spec(other) is None]:
+        pytest.skip(f"needs {missing[0]}: pip install -e '.[test,benchmarks]'")
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "__main__"}
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
@@ -64,7 +67,7 @@ OUTSIDE = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
 
 @pytest.mark.parametrize("page", OUTSIDE)
 def test_links_of_a_page_that_is_not_the_sites_lead_somewhere(page):
-    links = re.findall(r"\]\((?!https://)([^)\s]+)", (ROOT / page).read_text())
+    links = re.findall(r"\]\((?!https://)([^)\s#]+)", (ROOT / page).read_text())
     assert not [link for link in links if not (ROOT / link).exists()]
 
 
