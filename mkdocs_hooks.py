@@ -94,7 +94,8 @@ def _text_of(path):
     if path.endswith(".ipynb"):
         return "\n\n".join(_cell(cell) for cell in json.loads(text)["cells"])
     language = LANGUAGES.get(Path(path).suffix, "text")
-    return f'---\nsearch: {{exclude: true}}\n---\n\n# {path}\n\n```{language} linenums="1"\n{text}\n```\n'
+    fence = "~" * 8  # no file has it
+    return f'---\nsearch: {{exclude: true}}\n---\n\n# {path}\n\n{fence}{language} linenums="1"\n{text}\n{fence}\n'
 
 
 def _cell(cell):
