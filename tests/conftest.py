@@ -42,6 +42,7 @@ FAST = {
     "benchmarks/test_benchmarks.py": NONE,
     "test_cells.py": ("lstm",),
     "test_compare.py": NONE,
+    "test_docs.py": ("README.md", "docs/start.md"),
     "test_forward_mode.py": ("scan",),
     "test_gradients.py": (
         "lstm",
@@ -65,7 +66,6 @@ FAST = {
     "test_oracles_numpy.py": ("lstm",),
     "test_oracles_peers.py": NONE,
     "test_oracles_torch.py": NONE,
-    "test_readme.py": ("0",),
     "test_regularisation.py": ("lstm",),
     "test_seq2seq.py": ("bahdanau",),
     "test_structure.py": ("lstm",),
