@@ -2,6 +2,7 @@
 
 from importlib.metadata import version as _version
 
+from jbptt import interop as interop
 from jbptt.autodiff import Residuals as Residuals
 from jbptt.backends.choosing import backends as backends
 from jbptt.backends.protocol import Backend as Backend, BackendStatus as BackendStatus
