@@ -54,8 +54,8 @@ def from_keras(layers: Any) -> Converted:
       built, as a layer is once it has seen its input's shape.
 
     Returns (layers, params), as `jbptt.stack` takes them; the dtype stays. Keras takes xs [B, T, I], ours [T, B, I].
-    Its dropout is an option of `stack`. Raises ValueError for what ours have not: other activations, another merge mode,
-    a layer that goes backwards outside a Bidirectional; TypeError for other layers and dtypes.
+    Its dropout is an option of `stack`. Raises ValueError for what ours have not: other activations, another merge
+    mode, a layer that goes backwards outside a Bidirectional; TypeError for other layers and dtypes.
     """
     layers = list(layers) if isinstance(layers, (list, tuple)) else [layers]
     return of_layers([_directions(layer) for layer in layers])
@@ -96,7 +96,7 @@ def _ours(layer):
         )
     if activation not in ACTIVATIONS:
         raise ValueError(f"{name}.activation must be tanh, relu or sigmoid, got {activation}")
-    U, W, *bias = map(np.asarray, layer.get_weights())
+    U, W, *bias = (library("keras").ops.convert_to_numpy(variable.value) for variable in layer.weights)
     arrays = {"U": U, "W": W}
     if name == "GRU":
         arrays = {key: exchanged(array, 1, 0, 2) for key, array in arrays.items()}
