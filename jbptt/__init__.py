@@ -65,6 +65,7 @@ from jbptt.feedforward.losses import (
     softmax_cross_entropy as softmax_cross_entropy,
 )
 from jbptt.feedforward.perceptron import mlp as mlp, mlp_init as mlp_init
+from jbptt.interop.files import load as load, save as save
 from jbptt.networks.decoding import (
     Decoded as Decoded,
     beam_search as beam_search,

@@ -10,7 +10,8 @@
     Bidirectional           Bidirectional(merge_mode="concat")
 
 The LSTM's gates are in our order, i, f, g ("c" in keras), o; the GRU's are u ("z"), r, n, where ours are r, u, n. On
-the way back the second row of a GRU's bias is 0 but for bn.
+the way back the second row of a GRU's bias is 0 but for bn. (Keras computes a float64 layer's products in float32,
+but on TensorFlow: its outputs are then equal to ours to that precision.)
 """
 
 from collections.abc import Sequence

@@ -40,12 +40,12 @@ KINDS: dict[Rule, str] = {
 """The cells that another library has too, known by their rule: how they are initialised does not matter here."""
 
 
-def library(name: str) -> Any:
-    """The module of another library. Raises ImportError, with what installs it."""
+def library(name: str, remedy: str = "install it first") -> Any:
+    """The module of another library. Raises ImportError, with the remedy."""
     try:
         return import_module(name)
     except ImportError as error:
-        raise ImportError(f"this needs {name}, which cannot be imported ({error}): install it first") from error
+        raise ImportError(f"this needs {name}, which cannot be imported ({error}): {remedy}") from error
 
 
 def to_jax(name: str, array: np.ndarray) -> jax.Array:

@@ -39,6 +39,7 @@ from jbptt.interop.network import (
     one_bias,
     recurrent_gru_bias,
 )
+from jbptt.interop.safetensors import read_arrays
 from jbptt.networks.layers import Layer
 
 NAME = re.compile(r"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)(?:_l(\d+)(_reverse)?)?")
@@ -104,8 +105,6 @@ def to_torch(layers: Sequence[Layer], params: Sequence[Any]) -> Any:
 
 def _state_dict(source):
     if isinstance(source, (str, os.PathLike)):
-        from jbptt.interop.safetensors import read_arrays
-
         return read_arrays(source)[0]
     if isinstance(source, Mapping):
         return source

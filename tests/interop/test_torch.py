@@ -1,15 +1,14 @@
 """Parameters from and to PyTorch: its outputs in float64, ours bit by bit after a round trip, and what is refused."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from comparing import XS, H, I, assert_outputs, assert_same_bits
 
 import jbptt
 
 torch = pytest.importorskip("torch", reason="the oracle is PyTorch: pip install -e '.[test,oracle]'")
 
-T, B, I, H = 7, 3, 5, 6
 KINDS = {
     "lstm": (torch.nn.LSTM, {}),
     "lstm_projected": (torch.nn.LSTM, {"proj_size": 4}),
@@ -34,30 +33,12 @@ def module_of(kind, form, dtype=torch.float64):
     return maker(I, H, dtype=dtype, **options, **FORMS[form])
 
 
-def assert_same_bits(ours, others):
-    assert jax.tree.structure(ours) == jax.tree.structure(others)
-    for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(others), strict=True):
-        assert (one.dtype, one.shape, np.asarray(one).tobytes()) == (
-            other.dtype,
-            other.shape,
-            np.asarray(other).tobytes(),
-        )
-
-
 def assert_equal_outputs(module, layers, params):
     """hs, and every layer's last state, in both directions."""
-    xs = np.random.default_rng(0).standard_normal((T, B, I))
     with torch.no_grad():
-        their_hs, their_states = module(torch.tensor(xs))
-    states, hs = jbptt.stack(layers, params, jnp.asarray(xs))
-    np.testing.assert_allclose(hs, their_hs.numpy(), rtol=0, atol=1e-14)
-    ours = [state for state, layer in zip(states, layers, strict=True) for state in directions(layer, state)]
-    for number, field in enumerate(their_states if isinstance(their_states, tuple) else (their_states,)):
-        np.testing.assert_allclose(np.stack([state[number] for state in ours]), field.numpy(), rtol=0, atol=1e-14)
-
-
-def directions(layer, state):
-    return state if isinstance(layer, jbptt.Bidirectional) else (state,)
+        hs, states = module(torch.tensor(XS))
+    states = states if isinstance(states, tuple) else (states,)  # [layers times directions, B, H] each
+    assert_outputs(layers, params, list(zip(*(field.numpy() for field in states), strict=True)), hs.numpy())
 
 
 @every_form
@@ -96,3 +77,34 @@ def test_theirs_come_back_with_the_sum_of_their_biases(kind):
             if separate:
                 assert torch.equal(back[name][-separate:], theirs[-separate:])
                 assert torch.equal(back[other][-separate:], module.state_dict()[other][-separate:])
+
+
+def test_a_file_of_theirs(tmp_path):
+    save_file = pytest.importorskip("safetensors.torch").save_file
+    module = module_of("gru", "bidirectional", torch.bfloat16)
+    save_file(module.state_dict(), tmp_path / "gru.safetensors")
+    ours = jbptt.interop.from_torch(tmp_path / "gru.safetensors")
+    assert ours[0] == jbptt.interop.from_torch(module)[0]
+    assert_same_bits(ours[1], jbptt.interop.from_torch(module)[1])
+
+
+def test_what_is_refused():
+    with pytest.raises(TypeError, match=r"source must be a torch.nn.LSTM, .* got Linear"):
+        jbptt.interop.from_torch(torch.nn.Linear(2, 3))
+    init, to_torch = jbptt.stack_init, jbptt.interop.to_torch
+    key = jax.random.key(0)
+    for layers, sizes, message in (
+        ([jbptt.lstm, jbptt.gru], 6, "one cell for all its layers"),
+        ([jbptt.lstm, jbptt.lstm], [6, 4], r"one hidden_size \(and proj_size\) for all its layers"),
+        ([jbptt.lstm, jbptt.Bidirectional(jbptt.lstm, jbptt.lstm)], 6, "one number of directions for all its layers"),
+        ([jbptt.lstm_projected_cell(6)], 6, "proj_size must be below hidden_size, got 6 of 6"),
+        ([jbptt.LSTM_VARIANTS["V"]], 6, r"layers\[0\] is lstm_cell\(peepholes='ifo'\), which PyTorch has not"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            to_torch(layers, init(key, layers, I, sizes))
+
+
+def test_biases_of_some_layers_are_zeros_in_the_others():
+    layers = [jbptt.gru, jbptt.gru_cell(bias=False)]
+    params = jbptt.stack_init(jax.random.key(0), layers, I, H, "float64")
+    assert_equal_outputs(jbptt.interop.to_torch(layers, params), layers, params)

@@ -14,7 +14,7 @@ import numpy as np
 from jbptt.app import regularising, runs, training
 from jbptt.app.errors import UserError
 from jbptt.app.every import Every
-from jbptt.app.files import composed, read_config, write_atomically
+from jbptt.app.files import composed, read_config
 from jbptt.app.optimising import learning_rate
 from jbptt.app.plots import plot_losses
 from jbptt.app.reporting import Reporter
@@ -22,6 +22,7 @@ from jbptt.app.settings import blaming, not_ours, settings_in
 from jbptt.app.tasks.chars import model
 from jbptt.app.tasks.chars.corpus import Corpus, bigram_entropy, make_corpus, read_texts, standard_library, streams
 from jbptt.app.tasks.chars.settings import Settings
+from jbptt.interop.writing import write_atomically
 
 REPORTS = 75
 """How often a run reports its training loss."""
