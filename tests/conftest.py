@@ -34,6 +34,7 @@ hypothesis.settings.load_profile("repeatable")
 
 NONE = ()
 FAST = {
+    "app/test_exchange.py": NONE,
     "app/test_program.py": NONE,
     "app/test_resume.py": NONE,
     "app/test_sample.py": NONE,

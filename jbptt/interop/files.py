@@ -43,16 +43,16 @@ def load(path: str | os.PathLike) -> tuple[Any, Any]:
     """
     arrays, texts = read_arrays(path)
     if texts.get("format") != FORMAT:
-        of = texts.get("format", "nothing")
+        of = texts.get("format", "nothing")[:20]
         raise ValueError(f"{path} must say that its format is {FORMAT!r}, and says {of!r}: jbptt.save did not write it")
     try:
         structure, config = json.loads(texts["params"]), made_again(json.loads(texts["config"]))
-        params = _filled("", structure, arrays)
+        params = _filled(str(path), "", structure, arrays)
         if arrays:
             raise ValueError(f"there is no place for {', '.join(sorted(arrays)[:5])}")
     except (KeyError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not what jbptt.save writes: {error}") from None
-    return _in_jax(str(path), "", params), config
+    return params, config
 
 
 def _structure(name, node, arrays):
@@ -74,30 +74,24 @@ def _structure(name, node, arrays):
     return "array"
 
 
-def _filled(name, node, arrays):
+def _filled(path, name, node, arrays):
     """What `_structure` was given; takes the arrays out of `arrays`."""
     if node is None:
         return None
     if node == "array":
         if name not in arrays:
             raise ValueError(f"there is no array {name!r}")
-        return arrays.pop(name)
+        if (array := arrays.pop(name)).dtype not in checks.DTYPES:
+            raise ValueError(f"{name} must be float32, float64 or bfloat16, and is {array.dtype}")
+        return to_jax(f"{path}: {name}", array)
     is_tuple = isinstance(node, dict) and list(node) == ["$tuple"]
     children = node["$tuple"] if is_tuple else node
     if isinstance(children, list):
-        filled = [_filled(_joined(name, number), child, arrays) for number, child in enumerate(children)]
+        filled = [_filled(path, _joined(name, number), child, arrays) for number, child in enumerate(children)]
         return tuple(filled) if is_tuple else filled
     if isinstance(children, dict) and not is_tuple:
-        return {key: _filled(_of_key(name, key), child, arrays) for key, child in children.items()}
+        return {key: _filled(path, _of_key(name, key), child, arrays) for key, child in children.items()}
     raise ValueError(f"{name or 'params'} is neither a dict nor a list nor an array")
-
-
-def _in_jax(path, name, node):
-    if isinstance(node, dict):
-        return {key: _in_jax(path, _joined(name, key), child) for key, child in node.items()}
-    if isinstance(node, (list, tuple)):
-        return type(node)(_in_jax(path, _joined(name, number), child) for number, child in enumerate(node))
-    return None if node is None else to_jax(f"{path}: {name}", node)
 
 
 def _joined(name, key):

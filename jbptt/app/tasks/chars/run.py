@@ -55,13 +55,13 @@ def train(texts: list[Path], given: dict[str, Any], folder: runs.Folder, reporte
         config = {"texts": [str(path) for path in paths], "text_sha256": digest}
         return runs.Prepared(
             config | {"bigram_nats": bigram, "vocabulary": corpus.vocabulary},
-            _init(settings, len(corpus.vocabulary)),
+            initial_carry(settings, len(corpus.vocabulary)),
             _task(settings, corpus),
             lambda run, carry, start: _introduce(reporter, run, settings, corpus, bigram, carry.params, start),
             lambda run, carry, which: _conclude(reporter, run, settings, corpus, bigram, carry.params, which),
         )
 
-    return runs.train("chars", Settings(), given, prepare, _settings, folder, reporter)
+    return runs.train("chars", Settings(), given, prepare, settings_of, folder, reporter)
 
 
 def sample(path: Path, prime: str, drawing: model.Drawing, length: int, seed: int, best: bool) -> dict[str, Any]:
@@ -73,9 +73,9 @@ def sample(path: Path, prime: str, drawing: model.Drawing, length: int, seed: in
     """
     run, step = runs.run_of(path)
     config = read_config(run, "chars")
-    settings = _settings(config, run)
+    settings = settings_of(config, run)
     runs.use_dtype(settings)
-    checkpoint, carry = runs.restored(run, step, _init(settings, len(config["vocabulary"])), best=best)
+    checkpoint, carry = runs.restored(run, step, initial_carry(settings, len(config["vocabulary"])), best=best)
     prime = composed(prime, settings.nfc)
     text = generate(settings, carry.params, config["vocabulary"], prime, drawing, length, seed)
     return {"checkpoint": str(checkpoint), "prime": prime, "text": text}
@@ -95,7 +95,7 @@ def generate(
     return "".join(vocabulary[index] for index in np.asarray(drawn))
 
 
-def _settings(config, run) -> Settings:
+def settings_of(config: dict[str, Any], run: Path) -> Settings:
     """The settings in a run's config.json, every field of it checked."""
     texts = config.get("texts")
     if not isinstance(texts, list) or not all(isinstance(path, str) for path in texts):
@@ -103,7 +103,8 @@ def _settings(config, run) -> Settings:
     return settings_in(config, Settings, {"text_sha256": str, "vocabulary": str}, run)
 
 
-def _init(settings: Settings, vocabulary_size: int) -> model.Carry:
+def initial_carry(settings: Settings, vocabulary_size: int) -> model.Carry:
+    """Where training starts. Raises UserError for settings that contradict each other."""
     regularising.check(settings, model.cell_of(settings))
     with blaming(settings, "cell", "hidden"):
         return model.init(settings, vocabulary_size)
