@@ -42,8 +42,8 @@ def export_run(path: Path, file: Path, best: bool) -> None:
 
 
 def import_run(file: Path, out: Path | None) -> Path:
-    """Makes a run of what `export_run` wrote: its config.json, and one checkpoint, from which `jbptt sample` writes, and
-    training goes on if it is given the text, with an optimiser that starts anew. Returns its folder.
+    """Makes a run of what `export_run` wrote: its config.json, and one checkpoint, from which `jbptt sample` writes,
+    and training goes on if it is given the text, with an optimiser that starts anew. Returns its folder.
 
     - `out`: the folder, which must be new or empty; the next free one if not given.
 
