@@ -37,7 +37,7 @@ def test_every_tick_leads_to_its_test(path, test):
     assert f"def {test}(" in (ROOT / path).read_text()
 
 
-COMMANDS = "train chars|train dates|train pairs|translate|sample|compare|cells|plot"
+COMMANDS = "train chars|train dates|train pairs|translate|sample|export|import|compare|cells|plot"
 
 
 @pytest.mark.parametrize("command", sorted(set(re.findall(rf"jbptt ((?:{COMMANDS})[^`#\n]*)", README))))

@@ -57,9 +57,10 @@ def from_flax(module: Any, variables: Any = None) -> Converted:
     - `variables`: of linen, whose modules hold none: what `module.init` gives ({"params": ...}), or a list of those.
 
     Returns (layers, params), as `jbptt.stack` takes them; the dtype stays. Whether an RNN is `time_major` makes no
-    difference to its parameters: ours takes xs [T, B, I]. Raises ValueError for what ours have not: other activations
-    and merge functions, residual cells, an RNN in reverse outside a Bidirectional; TypeError for other modules
-    (MGUCell, ConvLSTMCell) and dtypes.
+    difference to its parameters: ours takes xs [T, B, I]; nor does its `carry_init`: ours begin with zeros, or with the
+    states that `stack` is given. Raises ValueError for what ours have not: other activations and merge functions,
+    residual cells, an RNN in reverse outside a Bidirectional; TypeError for other modules (MGUCell, ConvLSTMCell) and
+    dtypes.
     """
     modules = list(module) if isinstance(module, (list, tuple)) else [module]
     if all(isinstance(one, library("flax.nnx").Module) for one in modules):

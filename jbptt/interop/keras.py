@@ -131,6 +131,7 @@ def _layer(layer):
 
 def _theirs(keras, kind, params):
     options = {"return_sequences": True, "dtype": params["U"].dtype.name, "use_bias": "b" in params or "bn" in params}
+    options["recurrent_initializer"] = "zeros"  # its own default cannot make bfloat16
     if KINDS[kind] == "GRU":
         options["reset_after"] = kind == "gru"
     if KINDS[kind] == "SimpleRNN":

@@ -52,7 +52,7 @@ def to_jax(name: str, array: np.ndarray) -> jax.Array:
     """The array in JAX, bit by bit. Raises TypeError where JAX would change its dtype, or ours has no use for it."""
     if array.dtype not in checks.DTYPES:
         raise TypeError(f"{name} must be float32, float64 or bfloat16, got {array.dtype}: convert it first")
-    made = jnp.asarray(array)
+    made = jnp.array(array)  # a copy: another library's memory may change
     if made.dtype != array.dtype:
         raise TypeError(
             f"{name} is {array.dtype}, which JAX would cut to {made.dtype}: "
@@ -99,9 +99,9 @@ def of_cell(name: str, cell: Cell, arrays: Arrays) -> tuple[Cell, Params]:
 
 def check_cell_params(name: str, cell: Cell, params: Any) -> None:
     """Raises ValueError or TypeError, beginning with `name`, unless these are parameters of this cell."""
-    U = params["U"] if isinstance(params, dict) and "U" in params else jnp.zeros((1, 1))
+    U: Any = params.get("U") if hasattr(params, "get") else None
     try:
-        cell.check(params, jnp.zeros(U.shape[:1], U.dtype))
+        cell.check(params, jnp.zeros(U.shape[:1], U.dtype) if hasattr(U, "dtype") else jnp.zeros(1))
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name}: {error}") from None
 

@@ -87,10 +87,11 @@ def test_their_own(name):
     assert_same_bits(returned, weights)
 
 
-def test_the_dtype_stays():
-    params = random_params([jbptt.gru], "float32")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_dtype_stays(dtype):
+    params = random_params([jbptt.gru], dtype)
     theirs = jbptt.interop.to_keras([jbptt.gru], params)
-    assert [array.dtype for array in arrays_of(theirs[0])] == ["float32"] * 3
+    assert [array.dtype for array in arrays_of(theirs[0])] == [dtype] * 3
     assert_same_bits(jbptt.interop.from_keras(theirs)[1], params)
 
 

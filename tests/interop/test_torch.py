@@ -108,3 +108,14 @@ def test_biases_of_some_layers_are_zeros_in_the_others():
     layers = [jbptt.gru, jbptt.gru_cell(bias=False)]
     params = jbptt.stack_init(jax.random.key(0), layers, I, H, "float64")
     assert_equal_outputs(jbptt.interop.to_torch(layers, params), layers, params)
+
+
+def test_what_the_module_learns_later_does_not_change_ours():
+    """Tensors and NumPy arrays share memory, and JAX would take it as it is where it is aligned."""
+    module = torch.nn.GRU(64, 64, dtype=torch.float64)
+    ours = jbptt.interop.from_torch(module)[1]
+    before = [np.array(leaf) for leaf in jax.tree.leaves(ours)]
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(1)
+    assert_same_bits(jax.tree.leaves(ours), before)
