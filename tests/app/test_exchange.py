@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -60,6 +61,16 @@ def test_training_goes_on_with_the_text(jbptt, fails, trained, exported):
     assert status == 0 and lines[0]["step"] == 20
 
 
+def test_float64(jbptt, exported):
+    params, about = library.load(exported)
+    about["run"]["settings"]["dtype"] = "float64"
+    with jax.enable_x64(True):
+        library.save("float64.safetensors", jax.tree.map(lambda leaf: leaf.astype("float64"), params), about)
+    assert jbptt("import", "float64.safetensors", "--out", "again") == (0, "again\n", "")
+    status, out, _ = jbptt("sample", "again", "--prime", "abc", "--length", 3)
+    assert status == 0 and len(out) == 7
+
+
 def test_a_checkpoint_and_the_next_free_folder(jbptt, run):
     assert jbptt("export", run / "checkpoints" / "10", "ten.safetensors")[0] == 0
     assert library.load("ten.safetensors")[1]["step"] == 10
@@ -83,12 +94,13 @@ def test_import_refuses(fails, exported, tmp_path):
     params, about = library.load(exported)
     for wrong, message in (
         (None, "holds no run of train chars"),
-        (about | {"step": -1}, "step must be at least 0, got -1"),
+        (about | {"step": -1}, "step must be from 0 to 2147483647, got -1"),
         (about | {"step": True}, "step must be an integer, got True"),
         (about | {"run": about["run"] | {"task": "dates"}}, "holds no run of train chars"),
         (about | {"run": about["run"] | {"vocabulary": 3}}, "look at 'vocabulary'"),
         (about | {"run": about["run"] | {"vocabulary": "abc"}}, "they are not of the run's settings"),
         (about | {"run": about["run"] | {"settings": {"hidden": "8"}}}, "look at 'hidden'"),
+        (about | {"run": about["run"] | {"settings": {"hidden": 200_000}}}, "they are not of the run's settings"),
     ):
         library.save("wrong.safetensors", params, wrong)
         assert message in fails("import", "wrong.safetensors", "--out", "a")

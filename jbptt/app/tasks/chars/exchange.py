@@ -7,6 +7,7 @@ the run's config.json, but for the places of its texts, which are one machine's.
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -55,18 +56,19 @@ def import_run(file: Path, out: Path | None) -> Path:
         if not isinstance(config, dict) or config.get("task") != "chars" or "settings" not in config:
             raise ValueError(f"{file} holds no run of train chars: jbptt export did not write it")
         checks.integer(f"{file}: step", about.get("step"))
-        if about["step"] < 0:
-            raise ValueError(f"{file}: step must be at least 0, got {about['step']}")
+        if not 0 <= about["step"] <= checks.LARGEST_INDEX:
+            raise ValueError(f"{file}: step must be from 0 to {checks.LARGEST_INDEX}, got {about['step']}")
     config |= {"texts": []}
     settings = settings_of(config, file)
     runs.use_dtype(settings)
-    carry = initial_carry(settings, len(config["vocabulary"]))
-    with _told(file):
-        params = checks.like(f"{file}: params", params, carry.params, "they are not of the run's settings")
+    start = partial(initial_carry, settings, len(config["vocabulary"]))
+    with _told(file):  # before there are arrays of what sizes the file says
+        like = jax.eval_shape(start).params
+        params = checks.like(f"{file}: params", params, like, "they are not of the run's settings")
     run = new_run_folder(out, "chars")
     write_atomically(run / "config.json", json.dumps(config, indent=1))
     with Checkpoints(run) as checkpoints:
-        checkpoints.save(about["step"], carry._replace(params=params))
+        checkpoints.save(about["step"], start()._replace(params=params))
     return run
 
 
