@@ -2,6 +2,7 @@
 
 from importlib.metadata import version as _version
 
+from jbptt import interop as interop
 from jbptt.autodiff import Residuals as Residuals
 from jbptt.backends.choosing import backends as backends
 from jbptt.backends.protocol import Backend as Backend, BackendStatus as BackendStatus
@@ -65,6 +66,7 @@ from jbptt.feedforward.losses import (
 )
 from jbptt.feedforward.output import dense_softmax_cross_entropy as dense_softmax_cross_entropy
 from jbptt.feedforward.perceptron import mlp as mlp, mlp_init as mlp_init
+from jbptt.interop.files import load as load, save as save
 from jbptt.networks.decoding import (
     Decoded as Decoded,
     beam_search as beam_search,

@@ -34,12 +34,20 @@ hypothesis.settings.load_profile("repeatable")
 
 NONE = ()
 FAST = {
+    "app/test_exchange.py": NONE,
     "app/test_program.py": NONE,
     "app/test_resume.py": NONE,
     "app/test_sample.py": NONE,
     "app/test_train_chars.py": ("clockwork",),
     "app/test_translation.py": NONE,
     "benchmarks/test_benchmarks.py": NONE,
+    "interop/test_equinox.py": NONE,
+    "interop/test_files.py": ("float32", "nested", "params0", "truncated arrays", "overlapping", "an unknown cell"),
+    "interop/test_state_dicts.py": ("to_equinox", "one bias"),
+    "interop/test_flax.py": NONE,
+    "interop/test_haiku.py": NONE,
+    "interop/test_keras.py": NONE,
+    "interop/test_torch.py": NONE,
     "test_cells.py": ("lstm",),
     "test_compare.py": NONE,
     "test_docs.py": ("README.md", "docs/start.md"),

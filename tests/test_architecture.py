@@ -11,6 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "jbptt"
 ROOMS = [
     "app",
+    "interop",
     "comparison",
     "networks",
     "unrolling",

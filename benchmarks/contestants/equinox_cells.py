@@ -4,21 +4,15 @@ import jax
 from jax import lax
 
 from benchmarks.contestants.protocol import Contestant, LeftOut, Weights, need
+from jbptt.cells.table import CELLS
+from jbptt.interop import to_equinox
 
 
 def build(cell: str, weights: Weights) -> Contestant:
     need("equinox")
-    import equinox
-
     if cell == "rnn":
         raise LeftOut("equinox has no simple recurrent cell")
-    maker = {"lstm": equinox.nn.LSTMCell, "gru": equinox.nn.GRUCell}[cell]
-    H = weights["W"].shape[0]
-    network = maker(weights["U"].shape[0], H, dtype=weights["U"].dtype, key=jax.random.key(0))
-    fields = {"weight_ih": weights["U"].T, "weight_hh": weights["W"].T, "bias": weights["b"]}
-    if cell == "gru":
-        fields["bias_n"] = weights["bn"]
-    network = equinox.tree_at(lambda n: [getattr(n, name) for name in fields], network, list(fields.values()))
+    (network,) = to_equinox([CELLS[cell]], [weights])
 
     def function(network, xs, state):
         def step(state, x):

@@ -3,26 +3,15 @@
 import jax.numpy as jnp
 
 from benchmarks.contestants.protocol import Contestant, Weights, need
+from jbptt.cells.table import CELLS
+from jbptt.interop import to_flax
 
 GATES = {"lstm": "ifgo", "gru": "rzn", "rnn": " "}
 
 
 def build(cell: str, weights: Weights) -> Contestant:
     need("flax")
-    from flax import linen
-
-    H = weights["W"].shape[0]
-    makers = {"lstm": linen.OptimizedLSTMCell, "gru": linen.GRUCell, "rnn": linen.SimpleCell}
-    network = makers[cell](H, dtype=weights["U"].dtype, param_dtype=weights["U"].dtype)
-    rnn = linen.RNN(network, time_major=True, return_carry=True)
-    layers = {}
-    blocks = [jnp.split(weights[name], len(GATES[cell]), axis=-1) for name in ("U", "W", "b")]
-    for gate, U, W, b in zip(GATES[cell], *blocks, strict=True):
-        gate = gate.strip()
-        layers[f"i{gate}"], layers[f"h{gate}"] = {"kernel": U}, {"kernel": W}
-        layers[f"h{gate}" if cell == "lstm" else f"i{gate}"]["bias"] = b
-    if cell == "gru":
-        layers["hn"]["bias"] = weights["bn"]
+    (rnn,), (variables,) = to_flax([CELLS[cell]], [weights], linen=True)
 
     def function(params, xs, state):
         carry = (state[1], state[0]) if cell == "lstm" else state[0]
@@ -40,4 +29,4 @@ def build(cell: str, weights: Weights) -> Contestant:
         return gradients | {"bn": cells["hn"]["bias"]} if cell == "gru" else gradients
 
     note = "one kernel a gate: its GRU multiplies six times a step" if cell == "gru" else ""
-    return Contestant(function, {"cell": layers}, canonical, note=note)
+    return Contestant(function, variables["params"], canonical, note=note)

@@ -2,7 +2,9 @@
 
 import jax.numpy as jnp
 
+import jbptt
 from benchmarks.contestants.protocol import Contestant, LeftOut, Weights, need
+from jbptt.interop import to_haiku
 
 
 def build(cell: str, weights: Weights) -> Contestant:
@@ -21,20 +23,17 @@ def _lstm(weights):
         hs, state = hk.dynamic_unroll(hk.LSTM(H), xs, hk.LSTMState(*state))
         return tuple(state), hs
 
-    def theirs(array):  # gate blocks i, g, f, o
-        i, f, g, o = jnp.split(array, 4, axis=-1)
-        return jnp.concatenate([i, g, f, o], axis=-1)
-
-    hidden_one = jnp.concatenate([jnp.zeros(2 * H), jnp.ones(H), jnp.zeros(H)]).astype(weights["b"].dtype)
-    w, b = theirs(jnp.concatenate([weights["U"], weights["W"]])), theirs(weights["b"]) - hidden_one
+    def ours(array):  # of gate blocks i, g, f, o
+        i, g, f, o = jnp.split(array, 4, axis=-1)
+        return jnp.concatenate([i, f, g, o], axis=-1)
 
     def canonical(dparams):
         layer = dparams["lstm/linear"]
-        w, b = theirs(layer["w"]), theirs(layer["b"])  # exchanging the middle two undoes itself
+        w, b = ours(layer["w"]), ours(layer["b"])
         return {"U": w[:I], "W": w[I:], "b": b}
 
     note = "one product of [x, h]; the 1 that it adds to its forget gate is taken off the bias it is given"
-    return Contestant(_transformed(hk, unroll), {"lstm/linear": {"w": w, "b": b}}, canonical, note=note)
+    return Contestant(_transformed(hk, unroll), to_haiku([jbptt.lstm], [weights]), canonical, note=note)
 
 
 def _rnn(weights):

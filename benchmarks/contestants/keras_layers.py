@@ -5,6 +5,8 @@ import os
 import jax.numpy as jnp
 
 from benchmarks.contestants.protocol import Contestant, LeftOut, Weights, need
+from jbptt.cells.table import CELLS
+from jbptt.interop import to_keras
 
 
 def build(cell: str, weights: Weights) -> Contestant:
@@ -14,22 +16,16 @@ def build(cell: str, weights: Weights) -> Contestant:
 
     if keras.backend.backend() != "jax":
         raise LeftOut(f"keras was already imported with the {keras.backend.backend()} backend")
-    I, H = weights["U"].shape[0], weights["W"].shape[0]
-    maker = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "rnn": keras.layers.SimpleRNN}[cell]
-    layer = maker(H, return_sequences=True, return_state=True, dtype=weights["U"].dtype.name)
-    layer.build((None, None, I))
+    (layer,) = to_keras([CELLS[cell]], [weights])
+    layer.return_state = True
+    params = [variable.value for variable in layer.trainable_variables]
     constants = [variable.value for variable in layer.non_trainable_variables]
 
-    def theirs(array):  # the GRU's gate blocks u, r, n
+    def ours(array):  # of the GRU's gate blocks u, r, n
         if cell != "gru":
             return array
-        r, u, n = jnp.split(array, 3, axis=-1)
-        return jnp.concatenate([u, r, n], axis=-1)
-
-    b = theirs(weights["b"])
-    if cell == "gru":
-        b = jnp.stack([b, jnp.concatenate([jnp.zeros(2 * H, b.dtype), weights["bn"]])])
-    params = [theirs(weights["U"]), theirs(weights["W"]), b]  # in the order of layer.trainable_variables
+        u, r, n = jnp.split(array, 3, axis=-1)
+        return jnp.concatenate([r, u, n], axis=-1)
 
     def function(params, xs, state):
         (hs, *state), _ = layer.stateless_call(params, constants, xs, initial_state=list(state))
@@ -37,8 +33,8 @@ def build(cell: str, weights: Weights) -> Contestant:
 
     def canonical(dparams):
         U, W, b = dparams
-        gradients = {"U": theirs(U), "W": theirs(W)}  # exchanging the first two undoes itself
-        return gradients | ({"b": theirs(b[0]), "bn": b[1, 2 * H :]} if cell == "gru" else {"b": b})
+        gradients = {"U": ours(U), "W": ours(W)}
+        return gradients | ({"b": ours(b[0]), "bn": b[1, 2 * W.shape[0] :]} if cell == "gru" else {"b": b})
 
     note = "batch-major: it transposes xs and hs itself"
     if cell == "gru":

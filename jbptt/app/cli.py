@@ -130,6 +130,30 @@ def sample(checkpoint: Path, prime: str, length: int, seed: int, best: bool, as_
     click.echo(json_line(result) if as_json else shown(result["prime"] + result["text"]))
 
 
+@cli.command("export")
+@click.argument("checkpoint", type=FILE)
+@click.argument("file", type=FILE)
+@click.option("--best", is_flag=True, help=BEST)
+def export(checkpoint: Path, file: Path, best: bool) -> None:
+    """Write the parameters of a trained character model into FILE, in the safetensors format: CHECKPOINT is the folder
+    of a run, or of one of its checkpoints. `jbptt import` and `jbptt.load` read it."""
+    from jbptt.app.tasks.chars import exchange
+
+    exchange.export_run(checkpoint, file, best)
+    click.echo(file)
+
+
+@cli.command("import")
+@click.argument("file", type=FILE)
+@click.option("--out", type=FILE, help="Folder of the run.  [default: the next free runs/chars-N]")
+def import_(file: Path, out: Path | None) -> None:
+    """Make a run of FILE, which `jbptt export` wrote: its folder, with one checkpoint, to sample from, or to go on from
+    with `jbptt train chars TEXT --resume --out RUN` and an optimiser that starts anew."""
+    from jbptt.app.tasks.chars import exchange
+
+    click.echo(exchange.import_run(file, out))
+
+
 @cli.command()
 @click.argument("checkpoint", type=FILE)
 @click.argument("texts", nargs=-1, metavar="TEXT...")

@@ -1,30 +1,13 @@
-"""Files that are there whole or not at all, and the folder of a run."""
+"""The user's files, and the folder of a run."""
 
 import json
 import os
 import sys
-import tempfile
 import unicodedata
 from pathlib import Path
 from typing import Any
 
 from jbptt.app.errors import UserError
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Writes a file (a text as UTF-8) so that a killed program leaves the old one or the new one, never a part."""
-    content = content.encode() if isinstance(content, str) else content
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def composed(text: str, nfc: bool) -> str:

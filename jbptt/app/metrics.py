@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jbptt.app.errors import UserError
-from jbptt.app.files import write_atomically
+from jbptt.interop.writing import write_atomically
 
 COLUMNS: tuple[str, ...] = (
     "step",

@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jbptt.app.errors import UserError
-from jbptt.app.files import write_atomically
 from jbptt.app.metrics import read_rows
+from jbptt.interop.writing import write_atomically
 
 
 def plot_losses(run: Path, item: str, bigram_nats: float | None = None) -> Path:

@@ -11,9 +11,10 @@ import jax
 from jbptt.app import training
 from jbptt.app.checkpoints import Checkpoints
 from jbptt.app.errors import UserError
-from jbptt.app.files import existing_run_folder, new_run_folder, read_config, write_atomically
+from jbptt.app.files import existing_run_folder, new_run_folder, read_config
 from jbptt.app.reporting import Reporter
 from jbptt.app.settings import resumed
+from jbptt.interop.writing import write_atomically
 
 
 class Folder(NamedTuple):

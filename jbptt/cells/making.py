@@ -34,6 +34,11 @@ def maker(function: Callable[P, Made]) -> Callable[P, Made]:
     return remembered
 
 
+def making_of(cell: Any) -> Making | None:
+    """The call that made this very cell; None if none did."""
+    return _MAKINGS.get(cell)
+
+
 def reduced(cell: Any) -> tuple[Callable, tuple[Any, ...]]:
     """What `__reduce__` gives for this cell: its fields, where no call made one with its rule."""
     of_its_rule = [other for other in _MAKINGS if other.rule == cell.rule]

@@ -14,7 +14,7 @@ import numpy as np
 from jbptt.app import regularising, runs, training
 from jbptt.app.errors import UserError
 from jbptt.app.every import Every
-from jbptt.app.files import composed, read_config, write_atomically
+from jbptt.app.files import composed, read_config
 from jbptt.app.optimising import learning_rate
 from jbptt.app.plots import plot_losses
 from jbptt.app.reporting import Reporter
@@ -22,6 +22,7 @@ from jbptt.app.settings import blaming, not_ours, settings_in
 from jbptt.app.tasks.chars import model
 from jbptt.app.tasks.chars.corpus import Corpus, bigram_entropy, make_corpus, read_texts, standard_library, streams
 from jbptt.app.tasks.chars.settings import Settings
+from jbptt.interop.writing import write_atomically
 
 REPORTS = 75
 """How often a run reports its training loss."""
@@ -54,13 +55,13 @@ def train(texts: list[Path], given: dict[str, Any], folder: runs.Folder, reporte
         config = {"texts": [str(path) for path in paths], "text_sha256": digest}
         return runs.Prepared(
             config | {"bigram_nats": bigram, "vocabulary": corpus.vocabulary},
-            _init(settings, len(corpus.vocabulary)),
+            initial_carry(settings, len(corpus.vocabulary)),
             _task(settings, corpus),
             lambda run, carry, start: _introduce(reporter, run, settings, corpus, bigram, carry.params, start),
             lambda run, carry, which: _conclude(reporter, run, settings, corpus, bigram, carry.params, which),
         )
 
-    return runs.train("chars", Settings(), given, prepare, _settings, folder, reporter)
+    return runs.train("chars", Settings(), given, prepare, settings_of, folder, reporter)
 
 
 def sample(path: Path, prime: str, drawing: model.Drawing, length: int, seed: int, best: bool) -> dict[str, Any]:
@@ -72,9 +73,9 @@ def sample(path: Path, prime: str, drawing: model.Drawing, length: int, seed: in
     """
     run, step = runs.run_of(path)
     config = read_config(run, "chars")
-    settings = _settings(config, run)
+    settings = settings_of(config, run)
     runs.use_dtype(settings)
-    checkpoint, carry = runs.restored(run, step, _init(settings, len(config["vocabulary"])), best=best)
+    checkpoint, carry = runs.restored(run, step, initial_carry(settings, len(config["vocabulary"])), best=best)
     prime = composed(prime, settings.nfc)
     text = generate(settings, carry.params, config["vocabulary"], prime, drawing, length, seed)
     return {"checkpoint": str(checkpoint), "prime": prime, "text": text}
@@ -94,7 +95,7 @@ def generate(
     return "".join(vocabulary[index] for index in np.asarray(drawn))
 
 
-def _settings(config, run) -> Settings:
+def settings_of(config: dict[str, Any], run: Path) -> Settings:
     """The settings in a run's config.json, every field of it checked."""
     texts = config.get("texts")
     if not isinstance(texts, list) or not all(isinstance(path, str) for path in texts):
@@ -102,7 +103,8 @@ def _settings(config, run) -> Settings:
     return settings_in(config, Settings, {"text_sha256": str, "vocabulary": str}, run)
 
 
-def _init(settings: Settings, vocabulary_size: int) -> model.Carry:
+def initial_carry(settings: Settings, vocabulary_size: int) -> model.Carry:
+    """Where training starts. Raises UserError for settings that contradict each other."""
     regularising.check(settings, model.cell_of(settings))
     with blaming(settings, "cell", "hidden"):
         return model.init(settings, vocabulary_size)

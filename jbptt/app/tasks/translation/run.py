@@ -10,7 +10,7 @@ import numpy as np
 from jbptt.app import regularising, runs, training
 from jbptt.app.errors import UserError
 from jbptt.app.every import Every
-from jbptt.app.files import composed, read_config, write_atomically
+from jbptt.app.files import composed, read_config
 from jbptt.app.optimising import learning_rate
 from jbptt.app.plots import HeatMap, plot_alignments, plot_losses
 from jbptt.app.reporting import Reporter
@@ -20,6 +20,7 @@ from jbptt.app.tasks.translation.pairs import Data, Encoding, Pair, Vocabulary, 
 from jbptt.app.tasks.translation.settings import PAIRS, Settings
 from jbptt.app.tasks.translation.tsv import pairs_data
 from jbptt.cells.table import CELLS
+from jbptt.interop.writing import write_atomically
 
 REPORTS = 50
 """How often a run reports its training loss."""
