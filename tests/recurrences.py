@@ -26,6 +26,12 @@ OPTIONS = {
     "checkpoint": {"checkpoint": 3},
     "checkpoint and everything": {"checkpoint": 2, "lengths": True, "resets": True, "reverse": True},
     "truncate": {"truncate": 2},
+    "truncate and everything": {"truncate": 2, "lengths": True, "resets": True, "reset_state": True, "reverse": True},
+    "recurrent dropout": {"recurrent_dropout": 0.5, "key": jax.random.key(3)},
+    "recurrent dropout and everything": {
+        **{"recurrent_dropout": 0.5, "key": jax.random.key(3), "truncate": 3, "mask": True, "resets": True},
+        **{"reset_state": True, "checkpoint": 4},
+    },
     "indices": {"indices": True},
     "indices and everything": {
         **{"indices": True, "lengths": True, "resets": True, "reset_state": True, "reverse": True, "checkpoint": 2},

@@ -26,9 +26,9 @@ def given(kind, seed=0):
     Hp = -(-H // KERNELS.lanes) * KERNELS.lanes
     shapes = {"xs": (T, B, I), "U": (I, G * H), "W": (H, G * H), "b": (G * H,)}
     shapes |= {"p": {"peepholes": (3 * H,), "bn": (H,), "": (0,)}[extra], "h0": (B, H), "c0": (B, H) if has_c else (0,)}
-    resets = {"h_reset": (B, H), "c_reset": shapes["c0"]}
+    resets = {"h_reset": (B, H), "c_reset": shapes["c0"], "h_mask": (B, H)}
     drawn = {name: draw.standard_normal(shape, np.float32) for name, shape in (shapes | resets).items()}
-    marks = np.array([[1, 3, 1], [3, 1, 1], [1, 1, 0], [1, 3, 0]], np.uint8)
+    marks = np.array([[1, 3, 1], [3, 1, 1], [1, 5, 0], [1, 3, 0]], np.uint8)
     args = {"xs": drawn["xs"], "indices": NO_INDICES} | {name: drawn[name] for name in shapes}
     args |= {"marks": marks} | {name: drawn[name] for name in resets}
     outs = {"hs": (T, B, H), "h_last": (B, H), "c_last": shapes["c0"], "saved": (T, B, S * Hp)}
@@ -182,11 +182,11 @@ def test_what_cannot_be_at_once_is_refused():
     above = args | {"xs": NOTHING, "U": np.zeros((H, 4 * H), np.float32)}
     refused("a recurrence above another must be of one sequence", "forward", [args, above], [outs, outs])
     refused("several recurrences at once must be of one sequence", "forward", *both, kinds="lstm lstm", chained=False)
-    refused("array 11 of 11: ", "forward", [args], [outs, outs], kinds="lstm lstm", chained=False)
-    refused("there must be 11 arrays, got 22", "forward", *both, kinds="lstm")
+    refused("array 12 of 12: ", "forward", [args], [outs, outs], kinds="lstm lstm", chained=False)
+    refused("there must be 12 arrays, got 24", "forward", *both, kinds="lstm")
     refused("there must be a kind", "forward", *both, kinds="")
     whole = args | {"indices": np.zeros((T, B), np.float32)}
-    refused("array 1 of 11: ", "forward", [whole], [outs], kinds="lstm")
+    refused("array 1 of 12: ", "forward", [whole], [outs], kinds="lstm")
 
 
 def test_scratch_is_in_xlas_memory_figures():

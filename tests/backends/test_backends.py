@@ -144,6 +144,32 @@ def test_vmap(backend, name, in_axes):
 
 @every_backend
 @pytest.mark.parametrize("name", full(("V", "gru"), but=("gru",)))
+def test_vmap_of_what_drops_out_and_is_cut(backend, name):
+    """One mask for all, a mask for each, and parameters of each."""
+    dtype = dtype_of(backend, Problem(CELLS[name], 3, (2,), 3, 18))
+    params, xs, _ = drawn(CELLS[name], dtype)
+    options = {"recurrent_dropout": 0.5, "truncate": 3}
+    keys = jax.random.split(jax.random.key(5), len(xs))
+
+    def derivative(backend, params, xs, key):
+        def cost(params, xs):
+            return jnp.sum(jnp.sin(jbptt.unroll(CELLS[name], params, xs, key=key, backend=backend, **options)[1]))
+
+        return jax.value_and_grad(cost, (0, 1))(params, xs)
+
+    def derivatives(backend, params, xs):
+        many = jax.tree.map(lambda leaf: jnp.stack([leaf] * len(xs)), params)
+        return (
+            jax.vmap(partial(derivative, backend), (None, 0, None))(params, xs, keys[0]),
+            jax.vmap(partial(derivative, backend), (None, 0, 0))(params, xs, keys),
+            jax.vmap(partial(derivative, backend), (0, 0, 0))(many, xs, keys),
+        )
+
+    assert_alike(backend, derivatives, params, xs, dtype=dtype)
+
+
+@every_backend
+@pytest.mark.parametrize("name", full(("V", "gru"), but=("gru",)))
 def test_second_derivatives_forward_mode_and_vmap_of_vmap(backend, name):
     dtype = dtype_of(backend, Problem(CELLS[name], 3, (2,), 3, 18))
     params, xs, lengths = drawn(CELLS[name], dtype)

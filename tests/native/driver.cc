@@ -42,6 +42,7 @@ struct Case {
   int T, B, I, H;
   bool marked, reverse;
   Inputs inputs = Inputs::any;
+  bool masked = false;  // with recurrent dropout
 };
 
 enum class Cotangents { given, zeros, nothing };
@@ -56,7 +57,7 @@ struct Wanted {
 using Results = std::vector<Floats>;
 
 Results run(const jbptt::Kind& kind, const Case& now, const Wanted& wanted, int helpers, int memory_of) {
-  const auto [T, B, I, H, marked, reverse, inputs] = now;
+  const auto [T, B, I, H, marked, reverse, inputs, masked] = now;
   std::mt19937 draw(T * 1000 + B * 100 + I * 10 + H);
   std::normal_distribution<float> normal;
   auto drawn = [&](size_t size) {
@@ -74,7 +75,10 @@ Results run(const jbptt::Kind& kind, const Case& now, const Wanted& wanted, int 
     for (int n = 0; n < B; ++n) {
       marks[t * B + n] = t < (n * T) / B + 1 ? jbptt::kValid : 0;
       if (marks[t * B + n] && (t + n) % 3 == 0) marks[t * B + n] |= jbptt::kReset;
+      if (marks[t * B + n] && (t + n) % 4 == 0) marks[t * B + n] |= jbptt::kCut;
     }
+  Floats h_mask(B * H);
+  for (float& x : h_mask) x = draw() % 2 ? 2 : 0;
   std::vector<int32_t> indices(T * B);
   for (int n = 0; n < T * B; ++n) indices[n] = static_cast<int32_t>(draw() % (I + 2)) - 1;  // some are out of range
   if (inputs == Inputs::one_hot)
@@ -100,6 +104,7 @@ Results run(const jbptt::Kind& kind, const Case& now, const Wanted& wanted, int 
   args.xs = picked ? nullptr : xs.data(), args.U = U.data(), args.W = W.data(), args.b = b.data(), args.p = of(p);
   args.h0 = h0.data(), args.c0 = has_c ? c0.data() : nullptr;
   if (marked) args.marks = marks.data(), args.h_reset = hr.data(), args.c_reset = has_c ? cr.data() : nullptr;
+  if (masked) args.h_mask = h_mask.data();
   args.hs = hs.data(), args.h_last = h_last.data(), args.c_last = of(c_last);
   args.saved = saved.data(), args.cs = of(cs);
   if (wanted.cotangents == Cotangents::zeros) dh.assign(dh.size(), 0.0f), dc.assign(dc.size(), 0.0f);
@@ -211,6 +216,9 @@ int main() {
           const Results picked = run(kind, indices, {}, 0, 1);
           told("indices", now, difference(run(kind, one_hot, {}, 0, 1), picked, 1e-4f));
           told("indices, with helpers", now, difference(picked, run(kind, indices, {}, 3, 4), 1e-4f));
+          Case masked = now;
+          masked.masked = true;
+          told("masked, with helpers", now, difference(run(kind, masked, {}, 0, 1), run(kind, masked, {}, 3, 4), 1e-4f));
           told("with memory for two", now, difference(alone, run(kind, now, {}, 3, 2), 1e-4f));
         }
     for (int n = 0; n < 32; ++n) {  // whatever is wanted, that is what it is when all is

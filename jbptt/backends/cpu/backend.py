@@ -41,8 +41,8 @@ def unsupported(spec: Spec, inputs: Inputs) -> str | None:
         return "the kernels are for sizes that are known"
     if math.prod(inputs.steps) >= MOST_ROWS:
         return f"the kernels count T·B in 32 bits, and xs are {list(xs.shape)}"
-    if not all(mask is None for mask in (inputs.consts.h_mask, masks.cut, masks.zoneout, masks.noise)):
-        return "the kernels have no truncation, dropout, zoneout or noise"
+    if masks.zoneout is not None or masks.noise is not None:
+        return "the kernels have no zoneout and no noise"
     if types.is_partitioned(inputs):
         return "the arrays are sharded over several devices, and XLA cannot cut a kernel up"
     if other := types.platforms(inputs) - {"cpu"}:
@@ -94,7 +94,7 @@ def forward_residuals(spec: Spec, inputs: Inputs) -> tuple[Outputs, Saved]:
 
 
 def _batched_forward(function, args, axes, size):
-    if has_axis(axes[0].consts):
+    if has_axis(axes[0].consts.params):
         return one_by_one(function, args, axes)
     out = function(*joined(args, axes, size))
     return out, first_batch_axis(out)
@@ -129,7 +129,7 @@ def _backward(spec, each, *args):
 
 def _batched_backward(spec, each, args, axes, size):
     consts = args[0].consts
-    if each or has_axis(axes[0].consts) or (spec.wanted.consts and "p" in consts.params):
+    if each or has_axis(axes[0].consts.params) or (spec.wanted.consts and "p" in consts.params):
         return one_by_one(partial(_backward, spec, each), args, axes)
     out = _backward(spec, spec.wanted.consts, *joined(args, axes, size))
     return out, first_batch_axis(out)

@@ -19,7 +19,7 @@ struct BackwardScratch {
             piece(std::max(of_weights ? Gradients::packed(plan, rows) : 0, of_xs ? Gradients::dx_rows(plan) : 0))),
         dp(plan.kind.extra == Extra::peepholes ? whole_lines(3 * static_cast<size_t>(plan.Hp)) : 0),
         size{piece(WT) + piece(UT), of_worker + dp + kMostExcess,
-             plan.gate_width + 4 * static_cast<size_t>(plan.Hp)} {}
+             plan.gate_width + 5 * static_cast<size_t>(plan.Hp)} {}
 
   static size_t columns_at_x(const Plan& plan) { return static_cast<size_t>(plan.vectors) * plan.S * kLanes; }
 
@@ -112,7 +112,7 @@ struct Backward<Cell>::Slice {
       : all(all), p(all.p), Hp(all.Hp), gate_width(all.gate_width), first(first), rows(rows),
         resets(p.marks && p.h_reset), dp(all.dp_ + slice * all.size_.dp), dh(taken(scratch, true)),
         dc(taken(scratch, true)), dh_reset(taken(scratch, p.dh_reset)), dc_reset(taken(scratch, p.dc_reset)),
-        delta(scratch.take(static_cast<size_t>(rows) * gate_width)) {}
+        from_delta(taken(scratch, p.h_mask)), delta(scratch.take(static_cast<size_t>(rows) * gate_width)) {}
 
   void run(Steps steps) {
     if (steps.to == p.T) begin();
@@ -120,11 +120,11 @@ struct Backward<Cell>::Slice {
       const int t = all.time(step);
       for (int u = 0; u < all.vectors; ++u) step_units(t, u);
       if (step > 0 || resets || p.dh0) add_product_with_delta();
-      if (resets)
+      if (p.marks)
         for (int r = 0; r < rows; ++r)
-          if (all.reset(all.row(t, first + r))) {
-            accumulate_and_clear(dh, dh_reset, r);
-            accumulate_and_clear(dc, dc_reset, r);
+          if (const size_t row = all.row(t, first + r); all.reset(row) || all.cut(row)) {
+            accumulate_and_clear(dh, all.reset(row) ? dh_reset : nullptr, r);
+            accumulate_and_clear(dc, all.reset(row) ? dc_reset : nullptr, r);
           }
     }
     if (steps.from == 0) end();
@@ -153,16 +153,23 @@ struct Backward<Cell>::Slice {
     for (int r = 0; r < rows; ++r) std::copy_n(from + (from0 + r) * from_row, p.H, to + (to0 + r) * to_row);
   }
 
-  // dh⁻ += Wᵀ δ
+  // dh⁻ += Wᵀ δ, of the units that the product saw
   [[gnu::always_inline]] void add_product_with_delta() {
     for (int u = 0; u < all.vectors; u += kPanel) {
       const int width = std::min(kPanel, all.vectors - u);
       const float* WT = all.WT_ + static_cast<size_t>(gate_width) * u * kLanes;
-      product(rows, width, gate_width, delta, gate_width, WT, width * kLanes, dh + u * kLanes, Hp, true);
+      product(rows, width, gate_width, delta, gate_width, WT, width * kLanes,
+              (p.h_mask ? from_delta : dh) + u * kLanes, Hp, !p.h_mask);
     }
+    if (p.h_mask)
+      for (int r = 0; r < rows; ++r)
+        for (int j = 0; j < p.H; ++j)
+          dh[static_cast<size_t>(r) * Hp + j] +=
+              from_delta[static_cast<size_t>(r) * Hp + j] * p.h_mask[static_cast<size_t>(first + r) * p.H + j];
   }
 
-  // What crosses a reset goes to what the reset goes back to, if anybody asks for that, and no further.
+  // What crosses a reset goes to what the reset goes back to, if anybody asks for that, and no further; what comes to a
+  // cut goes nowhere.
   [[gnu::always_inline]] void accumulate_and_clear(float* from, float* to, int r) const {
     from += static_cast<size_t>(r) * Hp;
     if (to) {
@@ -211,7 +218,7 @@ struct Backward<Cell>::Slice {
   const RecurrenceArgs& p;
   const int Hp, gate_width, first, rows;
   const bool resets;
-  float *dp, *dh, *dc, *dh_reset, *dc_reset, *delta;
+  float *dp, *dh, *dc, *dh_reset, *dc_reset, *from_delta, *delta;
 };
 
 }  // namespace jbptt

@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 
 from jbptt.backends.cpu.calls import Saved
+from jbptt.cells.rule import Consts
 from jbptt.recurrence.inputs import Inputs, Outputs
 
 NO_AXIS = -1
 
 
-def _of_fields(kind: Any, **axes: int) -> Any:
+def _of_fields(kind: Any, **axes: int | None) -> Any:
     """Axes in the place of arrays."""
     return kind(**axes)
 
@@ -35,7 +36,7 @@ def has_axis(axes: Any) -> bool:
 
 
 def joined(trees: tuple, axes: tuple, size: int) -> list:
-    """Inputs, Outputs and Saved with the axis as the first of the batch; constants, which have none, as they are."""
+    """Inputs, Outputs and Saved with the axis as the first of the batch; parameters, which have none, as they are."""
 
     def of_leaf(leaf, at, to):
         if at == NO_AXIS:
@@ -44,7 +45,9 @@ def joined(trees: tuple, axes: tuple, size: int) -> list:
 
     def of_tree(tree, axes):
         moved = jax.tree.map(of_leaf, tree, axes, first_batch_axis(tree))
-        return moved._replace(consts=tree.consts) if isinstance(tree, Inputs) else moved
+        if not isinstance(tree, Inputs):
+            return moved
+        return moved._replace(consts=tree.consts._replace(h_mask=moved.consts.h_mask))
 
     return [of_tree(tree, of_tree_axes) for tree, of_tree_axes in zip(trees, axes, strict=True)]
 
@@ -60,7 +63,8 @@ def for_each(function: Callable) -> Callable:
     """`function(inputs, outputs, saved, cotangents) -> Inputs` of cotangents, those of the constants for each of the
     first batch axis."""
     inputs, outputs, saved = (FIRST_BATCH_AXIS[kind] for kind in (Inputs, Outputs, Saved))
-    return jax.vmap(function, in_axes=(inputs._replace(consts=None), outputs, saved, outputs), out_axes=inputs)
+    shared = inputs._replace(consts=_of_fields(Consts, params=None, memory=None, h_mask=0))
+    return jax.vmap(function, in_axes=(shared, outputs, saved, outputs), out_axes=inputs)
 
 
 def one_by_one(function: Callable, args: tuple, axes: tuple) -> tuple[Any, Any]:

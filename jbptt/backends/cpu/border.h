@@ -91,13 +91,13 @@ struct Arguments {
   explicit Arguments(Given& given)
       : xs(given.next<F32>()), indices(given.next<S32>()), U(given.next<F32>()), W(given.next<F32>()),
         b(given.next<F32>()), p(given.next<F32>()), h0(given.next<F32>()), c0(given.next<F32>()),
-        marks(given.next<U8>()), h_reset(given.next<F32>()), c_reset(given.next<F32>()) {}
+        marks(given.next<U8>()), h_reset(given.next<F32>()), c_reset(given.next<F32>()), h_mask(given.next<F32>()) {}
 
   F32 xs;
   S32 indices;
   F32 U, W, b, p, h0, c0;
   U8 marks;
-  F32 h_reset, c_reset;
+  F32 h_reset, c_reset, h_mask;
 };
 
 // A recurrence whose arguments are checked, and its sizes, for the rest to be checked against. Its xs are the hs of the
@@ -147,6 +147,7 @@ struct Border {
     args.marks = data_or_null("marks", "[T, B]", given.marks, {T, B});
     args.h_reset = data_or_null("h_reset", "[B, H]", given.h_reset, {B, H});
     args.c_reset = given.h_reset.element_count() ? c("c_reset", given.c_reset) : nullptr;
+    args.h_mask = data_or_null("h_mask", "[B, H]", given.h_mask, {B, H});
     if (!args.h_reset) {
       must_be_nothing("c_reset", given.c_reset, "h_reset is");
       if (args.marks && std::any_of(args.marks, args.marks + T * B, [](uint8_t mark) { return mark & kReset; }))

@@ -16,6 +16,7 @@ import numpy as np
 from jbptt._jax import types
 from jbptt.backends.cpu.library import Kind, Library
 from jbptt.backends.cpu.table import Kernel
+from jbptt.cells.pieces import masked
 from jbptt.cells.rule import NO_COTANGENT, Consts
 from jbptt.feedforward.rows import is_index
 from jbptt.recurrence.inputs import Inputs, Outputs, Spec
@@ -24,7 +25,7 @@ from jbptt.recurrence.step import before_each_step
 NOTHING = (0,)
 """The shape of what there is not, and of what nobody asks for."""
 
-VALID, RESET = 1, 2
+VALID, RESET, CUT = 1, 2, 4
 """Bits of the kernels' marks."""
 
 
@@ -125,6 +126,7 @@ def backward_of_each(
     [(gradients, delta)] = backward_together([call], [without], [inputs], [outputs.hs], [saved], [cotangents])
     reset = None if inputs.reset_state is None else inputs.reset_state.h
     h_prev = before_each_step(outputs.hs, inputs.state.h, reset, inputs.masks, spec.reverse)
+    h_prev = masked(inputs.consts, h_prev)
     T, N, *_ = inputs.steps
     H, S, lanes = h_prev.shape[-1], call.kind.saved, call.library.lanes
     delta = delta.reshape(T, N, -1, call.padded(H) // lanes, S, lanes)
@@ -206,7 +208,7 @@ def _result(shape, like):
 
 
 def _flat(call, inputs, of):
-    """xs, indices, U, W, b, p, h0, c0, marks, h_reset, c_reset as the kernels take them: one batch axis, an array of
+    """xs, indices, U, W, b, p, h0, c0, marks, h_reset, c_reset, h_mask as the kernels take them: one batch axis, an array of
     nothing where there is none."""
     params, xs = inputs.consts.params, inputs.xs
     p = _packed(call, params["p"]) if "p" in params else params.get("bn", _nothing())
@@ -215,7 +217,8 @@ def _flat(call, inputs, of):
     if xs is not None:
         given[is_index(xs)] = xs.reshape(of.T, of.B) if is_index(xs) else xs.reshape(of.T, of.B, of.I)
     flat = [*given, params["U"], params["W"], params.get("b", _nothing()), p]
-    return [*flat, *_flat_state(inputs.state), _bits(inputs.masks, of.T, of.B), *resets]
+    h_mask = _nothing() if inputs.consts.h_mask is None else inputs.consts.h_mask.reshape(of.B, of.H)
+    return [*flat, *_flat_state(inputs.state), _bits(inputs.masks, of), *resets, h_mask]
 
 
 def _nothing():
@@ -234,13 +237,16 @@ def _state_like(state, h, c):
     return state._replace(h=h, c=c.reshape(h.shape)) if hasattr(state, "c") else state._replace(h=h)
 
 
-def _bits(masks, T, B):
-    if masks.valid is None and masks.reset is None:
+def _bits(masks, of):
+    valid, reset, cut, *_ = masks
+    if valid is None and reset is None and cut is None:
         return jnp.zeros(NOTHING, jnp.uint8)
-    bits = jnp.uint8(VALID) if masks.valid is None else jnp.where(masks.valid, jnp.uint8(VALID), jnp.uint8(0))
-    if masks.reset is not None:
-        bits = bits | jnp.where(masks.reset, jnp.uint8(RESET), jnp.uint8(0))
-    return bits.reshape(T, B)
+    bits = jnp.full((of.T, *of.batch), VALID, jnp.uint8)
+    for mask, bit in ((reset, RESET), (cut, CUT)):
+        if mask is not None:
+            of_all = jnp.broadcast_to(jnp.expand_dims(mask, tuple(range(mask.ndim, bits.ndim))), bits.shape)
+            bits = bits | jnp.where(of_all, jnp.uint8(bit), jnp.uint8(0))
+    return (bits if valid is None else jnp.where(valid, bits, jnp.uint8(0))).reshape(of.T, of.B)
 
 
 def _packed(call, p):

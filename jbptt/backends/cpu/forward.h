@@ -18,7 +18,7 @@ inline ScratchSize forward_scratch(const Plan& plan) {
   const size_t z = plan.gate_width;
   return {piece(plan.I * z) + piece(plan.H * z) + piece(z),
           kProjectedRows * z + static_cast<size_t>(kRowsAtOnce) * plan.panel_width + kMostExcess,
-          z + static_cast<size_t>(plan.Hp) * (plan.kind.has_c ? 3 : 2)};
+          z + static_cast<size_t>(plan.Hp) * (plan.kind.has_c ? 5 : 4)};
 }
 
 template <class Cell>
@@ -81,10 +81,12 @@ struct Forward<Cell>::Slice {
         zx(scratch.take(static_cast<size_t>(ahead) * rows * gate_width)),
         sums(scratch.take(static_cast<size_t>(kRowsAtOnce) * all.panel_width)),
         h(scratch.take(static_cast<size_t>(rows) * Hp)), next(scratch.take(static_cast<size_t>(rows) * Hp)),
-        c(Cell::kHasC ? scratch.take(static_cast<size_t>(rows) * Hp) : nullptr) {}
+        c(Cell::kHasC ? scratch.take(static_cast<size_t>(rows) * Hp) : nullptr),
+        seen(p.h_mask ? scratch.take(static_cast<size_t>(rows) * Hp) : h),
+        next_seen(p.h_mask ? scratch.take(static_cast<size_t>(rows) * Hp) : next) {}
 
   void run(Steps steps) {
-    float* const kept = h;  // between these steps and the next
+    float *const kept = h, *const kept_seen = seen;  // between these steps and the next
     if (steps.from == 0) begin();
     for (int step = steps.from; step < steps.to; ++step) {
       if (step % ahead == 0) project(step, std::min(ahead, p.T - step));
@@ -93,13 +95,15 @@ struct Forward<Cell>::Slice {
         if (all.reset(all.row(t, first + r))) start(r, p.h_reset, p.c_reset);
       step_panels(t, zx + static_cast<size_t>(step % ahead) * rows * gate_width);
       std::swap(h, next);
+      std::swap(seen, next_seen);
     }
-    if (steps.to == p.T) end();
-    else if (h != kept) std::copy_n(h, static_cast<size_t>(rows) * Hp, kept);
+    if (steps.to == p.T) return end();
+    if (h != kept) std::copy_n(h, static_cast<size_t>(rows) * Hp, kept);
+    if (p.h_mask && seen != kept_seen) std::copy_n(seen, static_cast<size_t>(rows) * Hp, kept_seen);
   }
 
   void begin() {
-    for (float* state : {h, next, c})
+    for (float* state : {h, next, c, seen, next_seen})
       if (state) std::fill_n(state, static_cast<size_t>(rows) * Hp, 0.0f);
     for (int r = 0; r < rows; ++r) start(r, p.h0, p.c0);
   }
@@ -115,6 +119,8 @@ struct Forward<Cell>::Slice {
   [[gnu::always_inline]] void start(int r, const float* h_from, const float* c_from) {
     const size_t from = static_cast<size_t>(first + r) * p.H, to = static_cast<size_t>(r) * Hp;
     std::copy_n(h_from + from, p.H, h + to);
+    if (p.h_mask)
+      for (int j = 0; j < p.H; ++j) seen[to + j] = h[to + j] * p.h_mask[from + j];
     if (Cell::kHasC) std::copy_n(c_from + from, p.H, c + to);
   }
 
@@ -157,7 +163,7 @@ struct Forward<Cell>::Slice {
       const float* W = all.W_ + static_cast<size_t>(p.H) * u0 * G * kLanes;
       for (int r0 = 0; r0 < rows; r0 += kRowsAtOnce) {
         const int r1 = std::min(r0 + kRowsAtOnce, rows);
-        product(r1 - r0, width, p.H, h + static_cast<size_t>(r0) * Hp, Hp, W, width * kLanes, sums, width * kLanes,
+        product(r1 - r0, width, p.H, seen + static_cast<size_t>(r0) * Hp, Hp, W, width * kLanes, sums, width * kLanes,
                 false);
         for (int u = 0; u < units; ++u) step_units(t, r0, r1, u0 + u, zx_of_step, sums + u * G * kLanes, width);
       }
@@ -182,6 +188,8 @@ struct Forward<Cell>::Slice {
       State state = Cell::forward(x, hW, before, saved);
       if (!all.valid(at)) state = {before.h, before.c};
       store(next + own, state.h);
+      if (p.h_mask)
+        store(next_seen + own, state.h * load(p.h_mask + static_cast<size_t>(first + r) * p.H + u * kLanes, lanes));
       store(p.hs + at * p.H + u * kLanes, state.h, lanes);
       if (Cell::kHasC) store(c + own, state.c);
       if (p.saved) {
@@ -194,7 +202,7 @@ struct Forward<Cell>::Slice {
   const Forward& all;
   const RecurrenceArgs& p;
   const int Hp, gate_width, first, rows, ahead;
-  float *zx, *sums, *h, *next, *c;
+  float *zx, *sums, *h, *next, *c, *seen, *next_seen;  // seen: h as the product sees it
 };
 
 }  // namespace jbptt

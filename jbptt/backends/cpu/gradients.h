@@ -82,25 +82,29 @@ class Gradients {
   };
 
   void pack_inputs(int n0, int n, const Rows& of_h, float* a_h, const Rows& of_x, float* a_x) const {
-    std::array<const float*, kChain> hs, xs;  // null: padding
+    std::array<const float*, kChain> hs, xs, masks;  // null: padding
     for (int k = 0; k < n; ++k) {
       const int t = (n0 + k) / p.B, b = (n0 + k) % p.B;
       const bool there = call_.valid(n0 + k);
       hs[k] = there ? call_.h_before(t, b) : nullptr;
+      masks[k] = p.h_mask + (p.h_mask ? static_cast<size_t>(b) * p.H : 0);
       xs[k] = there && !p.indices ? p.xs + static_cast<size_t>(n0 + k) * p.I : nullptr;
     }
-    pack_columns(hs.data(), n, of_h, a_h);
-    pack_columns(xs.data(), n, of_x, a_x);
+    pack_columns(hs.data(), p.h_mask ? masks.data() : nullptr, n, of_h, a_h);
+    pack_columns(xs.data(), nullptr, n, of_x, a_x);
   }
 
-  // Columns of a, column_ apart, from its rows; a row that is null, of padding, is 0.
-  void pack_columns(const float* const* from, int n, const Rows& rows, float* to) const {
+  // Columns of a, column_ apart, from its rows, which are multiplied by masks if there are some; a row that is null, of
+  // padding, is 0.
+  void pack_columns(const float* const* from, const float* const* masks, int n, const Rows& rows, float* to) const {
     for (int j0 = 0; j0 < rows.number; j0 += kLanes, to += column_ * kLanes)
       for (int k0 = 0; k0 < n; k0 += kLanes) {
         const int columns = std::min(kLanes, rows.number - j0);
         Vec block[kLanes];
         for (int k = 0; k < kLanes; ++k)
           block[k] = k0 + k < n && from[k0 + k] ? load(from[k0 + k] + rows.first + j0, columns) : Vec{};
+        if (masks)
+          for (int k = 0; k < kLanes && k0 + k < n; ++k) block[k] *= load(masks[k0 + k] + rows.first + j0, columns);
         transpose(block);
         for (int j = 0; j < columns; ++j) store(to + column_ * j + k0, block[j]);
       }

@@ -29,9 +29,9 @@ constexpr size_t whole_lines(size_t floats) { return (floats + kLine - 1) / kLin
 // forward pass of small sizes a fifth.
 constexpr size_t piece(size_t floats) { return whole_lines(floats) + kLine; }
 
-// Floats that all pieces of a thread together take beyond what they have, at most: two lines each of the five of a
+// Floats that all pieces of a thread together take beyond what they have, at most: two lines each of the seven of a
 // slice, one for where the slice begins, and, once, those of what all threads share.
-constexpr size_t kMostExcess = 16 * kLine;
+constexpr size_t kMostExcess = 20 * kLine;
 
 // Hands out pieces of a block of memory.
 class Scratch {
@@ -90,6 +90,7 @@ struct Call : Plan {
   size_t row(int t, int b) const { return static_cast<size_t>(t) * p.B + b; }
   bool valid(size_t row) const { return !p.marks || p.marks[row] & kValid; }
   bool reset(size_t row) const { return p.marks && p.marks[row] & kReset; }
+  bool cut(size_t row) const { return p.marks && p.marks[row] & kCut; }
 
   // That of U which the index at a row is of; null where there is none.
   const float* row_of_U(size_t row) const {

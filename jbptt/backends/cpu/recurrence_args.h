@@ -15,7 +15,7 @@
 namespace jbptt {
 
 // Bits of marks [T, B].
-constexpr uint8_t kValid = 1, kReset = 2;
+constexpr uint8_t kValid = 1, kReset = 2, kCut = 4;  // kCut: no gradient goes back from this step
 
 // Pointers to nothing, where a cell has no such parameter or nobody asks for a result, are null.
 struct RecurrenceArgs {
@@ -28,6 +28,7 @@ struct RecurrenceArgs {
   const float *h0, *c0;             // [B,H]: what the first step starts from
   const uint8_t* marks;             // [T,B]; null: every step is valid and none is a reset
   const float *h_reset, *c_reset;   // [B,H]
+  const float* h_mask;              // [B,H], what h is multiplied by as the recurrent product sees it; null: nothing
 
   // Forward.
   float *hs, *h_last, *c_last;  // [T,B,H] [B,H] [B,H]
