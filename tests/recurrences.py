@@ -37,6 +37,11 @@ OPTIONS = {
         **{"indices": True, "lengths": True, "resets": True, "reset_state": True, "reverse": True, "checkpoint": 2},
     },
     "zoneout": {"zoneout": 0.3, "key": jax.random.key(3)},
+    "the mean of zoneout": {"zoneout": 0.3, "reverse": True},
+    "zoneout and everything": {
+        **{"zoneout": 0.3, "recurrent_dropout": 0.5, "key": jax.random.key(3), "lengths": True, "resets": True},
+        **{"reset_state": True, "truncate": 3, "checkpoint": 4},
+    },
 }
 
 

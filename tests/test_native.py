@@ -120,8 +120,7 @@ WRAPPED = jbptt.lstm.rule._replace(step=lambda *args: jbptt.lstm.rule.step(*args
 CANNOT = {
     "float64": (r"cpu: the kernels are for float32.*scan: it can", {}, jnp.float64),
     "auto": (r"vjp='manual'", {"vjp": "auto"}, jnp.float32),
-    "noise": (r"no zoneout and no noise", {"noise": 0.1, "key": KEY}, jnp.float32),
-    "zoneout": (r"no zoneout and no noise", {"zoneout": 0.1}, jnp.float32),
+    "noise": (r"the kernels have no noise", {"noise": 0.1, "key": KEY}, jnp.float32),
     "another cell": (r"no kernel for this cell", {"cell": jbptt.lstm_cell(heads=3)}, jnp.float32),
     "a changed way back": (r"no kernel", {"cell": jbptt.lstm._replace(rule=OTHER)}, jnp.float32),
     "a changed cell": (r"no kernel", {"cell": jbptt.lstm._replace(rule=WRAPPED)}, jnp.float32),

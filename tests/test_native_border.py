@@ -31,6 +31,8 @@ def given(kind, seed=0):
     marks = np.array([[1, 3, 1], [3, 1, 1], [1, 5, 0], [1, 3, 0]], np.uint8)
     args = {"xs": drawn["xs"], "indices": NO_INDICES} | {name: drawn[name] for name in shapes}
     args |= {"marks": marks} | {name: drawn[name] for name in resets}
+    args |= {"h_stays": np.ones((T, B, H), np.uint8), "c_stays": np.zeros((T, B, H) if has_c else 0, np.uint8)}
+    args |= {"stay_rates": np.array([0.0, 0.5], np.float32)}
     outs = {"hs": (T, B, H), "h_last": (B, H), "c_last": shapes["c0"], "saved": (T, B, S * Hp)}
     outs |= {"cs": (T, B, Hp) if has_c else (0,), "scratch": (KERNELS.scratch(kind, "forward", T, B, I, H),)}
     return args, outs
@@ -182,11 +184,11 @@ def test_what_cannot_be_at_once_is_refused():
     above = args | {"xs": NOTHING, "U": np.zeros((H, 4 * H), np.float32)}
     refused("a recurrence above another must be of one sequence", "forward", [args, above], [outs, outs])
     refused("several recurrences at once must be of one sequence", "forward", *both, kinds="lstm lstm", chained=False)
-    refused("array 12 of 12: ", "forward", [args], [outs, outs], kinds="lstm lstm", chained=False)
-    refused("there must be 12 arrays, got 24", "forward", *both, kinds="lstm")
+    refused("array 15 of 15: ", "forward", [args], [outs, outs], kinds="lstm lstm", chained=False)
+    refused("there must be 15 arrays, got 30", "forward", *both, kinds="lstm")
     refused("there must be a kind", "forward", *both, kinds="")
     whole = args | {"indices": np.zeros((T, B), np.float32)}
-    refused("array 1 of 12: ", "forward", [whole], [outs], kinds="lstm")
+    refused("array 1 of 15: ", "forward", [whole], [outs], kinds="lstm")
 
 
 def test_scratch_is_in_xlas_memory_figures():

@@ -17,8 +17,8 @@ from jbptt.feedforward.rows import is_index
 from jbptt.recurrence.inputs import Outputs
 from jbptt.unrolling import prepare
 
-ONE_BY_ONE = {"truncate", "checkpoint", "recurrent_dropout", "zoneout", "noise", "key"}
-"""Options of `unroll` that no kernel has."""
+ONE_BY_ONE = {"checkpoint", "noise", "key"}
+"""Options of `unroll` that no kernel has, or, a key, that layers draw with one after the other."""
 
 
 class Part(NamedTuple):
@@ -38,7 +38,7 @@ def unroll_at_once(parts: Sequence[Part], xs: jax.Array, *, chained: bool) -> tu
         return None
     prepared = []
     for cell, params, state, options in parts:
-        options = {name: value for name, value in options.items() if name not in ("vjp", "backend", *ONE_BY_ONE)}
+        options = {name: value for name, value in options.items() if name not in ("vjp", "backend", "checkpoint")}
         prepared.append(prepare(cell, params, xs, state, **options))
         if chained:
             h = prepared[-1].inputs.state.h

@@ -144,11 +144,11 @@ def test_vmap(backend, name, in_axes):
 
 @every_backend
 @pytest.mark.parametrize("name", full(("V", "gru"), but=("gru",)))
-def test_vmap_of_what_drops_out_and_is_cut(backend, name):
+def test_vmap_of_what_drops_out_stays_and_is_cut(backend, name):
     """One mask for all, a mask for each, and parameters of each."""
     dtype = dtype_of(backend, Problem(CELLS[name], 3, (2,), 3, 18))
     params, xs, _ = drawn(CELLS[name], dtype)
-    options = {"recurrent_dropout": 0.5, "truncate": 3}
+    options = {"recurrent_dropout": 0.5, "truncate": 3, "zoneout": 0.3}
     keys = jax.random.split(jax.random.key(5), len(xs))
 
     def derivative(backend, params, xs, key):

@@ -42,7 +42,7 @@ struct Case {
   int T, B, I, H;
   bool marked, reverse;
   Inputs inputs = Inputs::any;
-  bool masked = false;  // with recurrent dropout
+  bool masked = false;  // with recurrent dropout and zoneout
 };
 
 enum class Cotangents { given, zeros, nothing };
@@ -104,7 +104,9 @@ Results run(const jbptt::Kind& kind, const Case& now, const Wanted& wanted, int 
   args.xs = picked ? nullptr : xs.data(), args.U = U.data(), args.W = W.data(), args.b = b.data(), args.p = of(p);
   args.h0 = h0.data(), args.c0 = has_c ? c0.data() : nullptr;
   if (marked) args.marks = marks.data(), args.h_reset = hr.data(), args.c_reset = has_c ? cr.data() : nullptr;
-  if (masked) args.h_mask = h_mask.data();
+  std::vector<uint8_t> stays(T * B * H);
+  for (uint8_t& flag : stays) flag = draw() % 3 == 0;
+  if (masked) args.h_mask = h_mask.data(), args.h_stays = stays.data(), args.c_stay_rate = 0.25f;
   args.hs = hs.data(), args.h_last = h_last.data(), args.c_last = of(c_last);
   args.saved = saved.data(), args.cs = of(cs);
   if (wanted.cotangents == Cotangents::zeros) dh.assign(dh.size(), 0.0f), dc.assign(dc.size(), 0.0f);

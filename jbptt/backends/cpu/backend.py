@@ -41,8 +41,8 @@ def unsupported(spec: Spec, inputs: Inputs) -> str | None:
         return "the kernels are for sizes that are known"
     if math.prod(inputs.steps) >= MOST_ROWS:
         return f"the kernels count T·B in 32 bits, and xs are {list(xs.shape)}"
-    if masks.zoneout is not None or masks.noise is not None:
-        return "the kernels have no zoneout and no noise"
+    if masks.noise is not None:
+        return "the kernels have no noise"
     if types.is_partitioned(inputs):
         return "the arrays are sharded over several devices, and XLA cannot cut a kernel up"
     if other := types.platforms(inputs) - {"cpu"}:

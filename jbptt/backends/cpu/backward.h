@@ -110,7 +110,7 @@ template <class Cell>
 struct Backward<Cell>::Slice {
   Slice(const Backward& all, Scratch scratch, int slice, int first, int rows)
       : all(all), p(all.p), Hp(all.Hp), gate_width(all.gate_width), first(first), rows(rows),
-        resets(p.marks && p.h_reset), dp(all.dp_ + slice * all.size_.dp), dh(taken(scratch, true)),
+        resets(p.marks && p.h_reset), zones_out(all.zones_out()), dp(all.dp_ + slice * all.size_.dp), dh(taken(scratch, true)),
         dc(taken(scratch, true)), dh_reset(taken(scratch, p.dh_reset)), dc_reset(taken(scratch, p.dc_reset)),
         from_delta(taken(scratch, p.h_mask)), delta(scratch.take(static_cast<size_t>(rows) * gate_width)) {}
 
@@ -204,9 +204,16 @@ struct Backward<Cell>::Slice {
         before.c = load(all.c_before(t, first + r) + u * kLanes, lanes);
         c = load(p.cs + at * Hp + u * kLanes);
       }
-      const Back back = Cell::backward(saved, before, c, {load(dh + own) + dh_out, load(dc + own)}, d, sums);
-      store(dh + own, back.dh);
-      store(dc + own, back.dc);
+      Back later{load(dh + own) + dh_out, load(dc + own)}, stayed{};
+      if (zones_out) {
+        stayed.dh = all.stays(p.h_stays, p.h_stay_rate, at, u) * later.dh;
+        if (Cell::kHasC) stayed.dc = all.stays(p.c_stays, p.c_stay_rate, at, u) * later.dc;
+        later = {later.dh - stayed.dh, later.dc - stayed.dc};
+        if (Cell::kHasC) c = Cell::made_c(saved, before);
+      }
+      const Back back = Cell::backward(saved, before, c, later, d, sums);
+      store(dh + own, back.dh + stayed.dh);
+      store(dc + own, back.dc + stayed.dc);
       for (int s = 0; s < S; ++s) store(saved_here + s * kLanes, d[s]);
       for (int g = 0; g < G; ++g) store(at_h + g * kLanes, d[Cell::kAtH[g]]);
     }
@@ -217,7 +224,7 @@ struct Backward<Cell>::Slice {
   const Backward& all;
   const RecurrenceArgs& p;
   const int Hp, gate_width, first, rows;
-  const bool resets;
+  const bool resets, zones_out;
   float *dp, *dh, *dc, *dh_reset, *dc_reset, *from_delta, *delta;
 };
 

@@ -91,13 +91,16 @@ struct Arguments {
   explicit Arguments(Given& given)
       : xs(given.next<F32>()), indices(given.next<S32>()), U(given.next<F32>()), W(given.next<F32>()),
         b(given.next<F32>()), p(given.next<F32>()), h0(given.next<F32>()), c0(given.next<F32>()),
-        marks(given.next<U8>()), h_reset(given.next<F32>()), c_reset(given.next<F32>()), h_mask(given.next<F32>()) {}
+        marks(given.next<U8>()), h_reset(given.next<F32>()), c_reset(given.next<F32>()), h_mask(given.next<F32>()),
+        h_stays(given.next<U8>()), c_stays(given.next<U8>()), stay_rates(given.next<F32>()) {}
 
   F32 xs;
   S32 indices;
   F32 U, W, b, p, h0, c0;
   U8 marks;
   F32 h_reset, c_reset, h_mask;
+  U8 h_stays, c_stays;
+  F32 stay_rates;
 };
 
 // A recurrence whose arguments are checked, and its sizes, for the rest to be checked against. Its xs are the hs of the
@@ -148,6 +151,11 @@ struct Border {
     args.h_reset = data_or_null("h_reset", "[B, H]", given.h_reset, {B, H});
     args.c_reset = given.h_reset.element_count() ? c("c_reset", given.c_reset) : nullptr;
     args.h_mask = data_or_null("h_mask", "[B, H]", given.h_mask, {B, H});
+    args.h_stays = data_or_null("h_stays", "[T, B, H]", given.h_stays, {T, B, H});
+    if (!kind->has_c) must_be_nothing("c_stays", given.c_stays, "the kind has no c");
+    args.c_stays = data_or_null("c_stays", "[T, B, H]", given.c_stays, {T, B, H});
+    if (const float* rates = data_or_null("stay_rates", "[2], of h and c", given.stay_rates, {2}))
+      args.h_stay_rate = rates[0], args.c_stay_rate = rates[1];
     if (!args.h_reset) {
       must_be_nothing("c_reset", given.c_reset, "h_reset is");
       if (args.marks && std::any_of(args.marks, args.marks + T * B, [](uint8_t mark) { return mark & kReset; }))

@@ -208,8 +208,8 @@ def _result(shape, like):
 
 
 def _flat(call, inputs, of):
-    """xs, indices, U, W, b, p, h0, c0, marks, h_reset, c_reset, h_mask as the kernels take them: one batch axis, an array of
-    nothing where there is none."""
+    """xs, indices, U, W, b, p, h0, c0, marks, h_reset, c_reset, h_mask, h_stays, c_stays, stay_rates as the kernels
+    take them: one batch axis, an array of nothing where there is none."""
     params, xs = inputs.consts.params, inputs.xs
     p = _packed(call, params["p"]) if "p" in params else params.get("bn", _nothing())
     resets = (_nothing(), _nothing()) if inputs.reset_state is None else _flat_state(inputs.reset_state)
@@ -218,7 +218,7 @@ def _flat(call, inputs, of):
         given[is_index(xs)] = xs.reshape(of.T, of.B) if is_index(xs) else xs.reshape(of.T, of.B, of.I)
     flat = [*given, params["U"], params["W"], params.get("b", _nothing()), p]
     h_mask = _nothing() if inputs.consts.h_mask is None else inputs.consts.h_mask.reshape(of.B, of.H)
-    return [*flat, *_flat_state(inputs.state), _bits(inputs.masks, of), *resets, h_mask]
+    return [*flat, *_flat_state(inputs.state), _bits(inputs.masks, of), *resets, h_mask, *_stays(inputs.masks, of)]
 
 
 def _nothing():
@@ -247,6 +247,24 @@ def _bits(masks, of):
             of_all = jnp.broadcast_to(jnp.expand_dims(mask, tuple(range(mask.ndim, bits.ndim))), bits.shape)
             bits = bits | jnp.where(of_all, jnp.uint8(bit), jnp.uint8(0))
     return (bits if valid is None else jnp.where(valid, bits, jnp.uint8(0))).reshape(of.T, of.B)
+
+
+def _stays(masks, of):
+    """What stays of h and of c, flags or nothing; and the part of both that does, where there are no flags."""
+    leaves = jax.tree.leaves(masks.zoneout)
+    if not leaves:
+        return [jnp.zeros(NOTHING, jnp.uint8)] * 2 + [_nothing()]
+    drawn = [leaf.ndim == len(of.batch) + 2 for leaf in leaves]
+    flags = [
+        leaf.astype(jnp.uint8).reshape(of.T, of.B, of.H) if is_drawn else jnp.zeros(NOTHING, jnp.uint8)
+        for leaf, is_drawn in zip(leaves, drawn, strict=True)
+    ]
+    rates = [
+        jnp.float32(0) if is_drawn else leaf.ravel()[0].astype(jnp.float32)
+        for leaf, is_drawn in zip(leaves, drawn, strict=True)
+    ]
+    absent = 2 - len(leaves)  # of c, where there is none
+    return [*flags, *[jnp.zeros(NOTHING, jnp.uint8)] * absent, jnp.stack([*rates, *[jnp.float32(0)] * absent])]
 
 
 def _packed(call, p):

@@ -50,6 +50,15 @@ struct Lstm {
     return {o * (kTanhOut ? hyperbolic_tangent(c) : c), c};
   }
 
+  // The c that the step made, of which only that which zoneout left is kept.
+  static Vec made_c(const Vec* saved, const Before& before) {
+    Vec i = Vec{} + 1.0f, f = i;
+    if constexpr (kInput) i = saved[i_];
+    if constexpr (kForget) f = saved[f_];
+    if constexpr (kCoupled) f = 1.0f - i;
+    return f * before.c + i * saved[g_];
+  }
+
   static Back backward(const Vec* saved, const Before& before, Vec c, Back later, Vec* delta, Vec* dp) {
     const Vec one = Vec{} + 1.0f;
     Vec i = one, f = one, o = one, g = saved[g_];
@@ -99,6 +108,8 @@ struct Gru {
     return {(1.0f - u) * n + u * before.h, Vec{}};
   }
 
+  static Vec made_c(const Vec*, const Before&) { return Vec{}; }
+
   static Back backward(const Vec* saved, const Before& before, Vec, Back later, Vec* delta, Vec*) {
     const Vec r = saved[0], u = saved[1], n = saved[2], m = saved[3], dh = later.dh;
     const Vec dn = dh * (1.0f - u) * prime_of_tanh(n);
@@ -127,6 +138,8 @@ struct Rnn {
     saved[0] = a;
     return {a, Vec{}};
   }
+
+  static Vec made_c(const Vec*, const Before&) { return Vec{}; }
 
   static Back backward(const Vec* saved, const Before&, Vec, Back later, Vec* delta, Vec*) {
     const Vec a = saved[0];

@@ -77,7 +77,7 @@ template <class Cell>
 struct Forward<Cell>::Slice {
   Slice(const Forward& all, Scratch scratch, int first, int rows)
       : all(all), p(all.p), Hp(all.Hp), gate_width(all.gate_width), first(first), rows(rows),
-        ahead(std::max(1, std::min(p.T, kProjectedRows / rows))),
+        ahead(std::max(1, std::min(p.T, kProjectedRows / rows))), zones_out(all.zones_out()),
         zx(scratch.take(static_cast<size_t>(ahead) * rows * gate_width)),
         sums(scratch.take(static_cast<size_t>(kRowsAtOnce) * all.panel_width)),
         h(scratch.take(static_cast<size_t>(rows) * Hp)), next(scratch.take(static_cast<size_t>(rows) * Hp)),
@@ -186,6 +186,10 @@ struct Forward<Cell>::Slice {
       before.h = load(h + own);
       before.c = Cell::kHasC ? load(c + own) : Vec{};
       State state = Cell::forward(x, hW, before, saved);
+      if (zones_out) {
+        state.h = mixed(all.stays(p.h_stays, p.h_stay_rate, at, u), before.h, state.h);
+        if (Cell::kHasC) state.c = mixed(all.stays(p.c_stays, p.c_stay_rate, at, u), before.c, state.c);
+      }
       if (!all.valid(at)) state = {before.h, before.c};
       store(next + own, state.h);
       if (p.h_mask)
@@ -199,9 +203,12 @@ struct Forward<Cell>::Slice {
     }
   }
 
+  static Vec mixed(Vec stays, Vec before, Vec made) { return stays * before + (1.0f - stays) * made; }
+
   const Forward& all;
   const RecurrenceArgs& p;
   const int Hp, gate_width, first, rows, ahead;
+  const bool zones_out;
   float *zx, *sums, *h, *next, *c, *seen, *next_seen;  // seen: h as the product sees it
 };
 

@@ -9,7 +9,8 @@ result it is XLA's to allocate, and in its figures.
 
     forward    xs? [T, B, I], or indices? [T, B] int32 of one-hot rows, U [I, G·H], W [H, G·H], b? [G·H],
                p? [3·H] or [H], h0 [B, H], c0? [B, H], marks? [T, B] uint8 (1 valid, 2 reset, 4 cut), h_reset? [B, H],
-               c_reset? [B, H], h_mask? [B, H]
+               c_reset? [B, H], h_mask? [B, H],
+               h_stays? and c_stays? [T, B, H] uint8, stay_rates? [2] of both where there are no flags
                -> hs [T, B, H], h_last [B, H], c_last? [B, H], saved? [T, B, S·Hp], cs? [T, B, Hp], scratch [any]
     backward   forward's arguments, hs, saved, cs?, dhs?, dh_last?, dc_last? (cotangents of nothing are 0)
                -> dxs?, dU?, dW?, db?, dp?, dh0?, dc0?, dh_reset?, dc_reset?, δ [T, B, S·Hp] in the place of saved,

@@ -92,6 +92,12 @@ struct Call : Plan {
   bool reset(size_t row) const { return p.marks && p.marks[row] & kReset; }
   bool cut(size_t row) const { return p.marks && p.marks[row] & kCut; }
 
+  // The part of a vector of units that stays what it was as the step was entered.
+  bool zones_out() const { return p.h_stays || p.c_stays || p.h_stay_rate || p.c_stay_rate; }
+  Vec stays(const uint8_t* flags, float rate, size_t row, int u) const {
+    return flags ? load_flags(flags + row * H + u * kLanes, lanes_of(u)) : Vec{} + rate;
+  }
+
   // That of U which the index at a row is of; null where there is none.
   const float* row_of_U(size_t row) const {
     const int32_t index = p.indices[row];

@@ -28,6 +28,8 @@ struct RecurrenceArgs {
   const float *h0, *c0;             // [B,H]: what the first step starts from
   const uint8_t* marks;             // [T,B]; null: every step is valid and none is a reset
   const float *h_reset, *c_reset;   // [B,H]
+  const uint8_t *h_stays, *c_stays; // [T,B,H], 1 where a unit stays what it was (zoneout); null: the part of each that
+  float h_stay_rate, c_stay_rate;   // stays
   const float* h_mask;              // [B,H], what h is multiplied by as the recurrent product sees it; null: nothing
 
   // Forward.

@@ -25,25 +25,26 @@ def forward_residuals(call: Call, spec: Spec, inputs: Inputs) -> tuple[Outputs, 
     outputs, cells = scanned(spec, inputs, keep=lambda state, _: state[1:])
     of_gates, of_cs = saved_shapes(call, sizes_of([inputs])[0])
     cs = _padded(cells[0], of_cs[-1]) if cells else jnp.zeros(of_cs, jnp.float32)
-    vectors = _vectors(call, outputs.hs, _saved_by_steps(spec, inputs, outputs.hs, cells))
+    vectors = _vectors(call, *_made_by_steps(spec, inputs, outputs.hs, cells))
     return outputs, Saved(vectors.reshape(of_gates), cs)
 
 
-def _saved_by_steps(spec: Spec, inputs: Inputs, hs: jax.Array, cells: tuple) -> Any:
-    """What the rule's step saves at every time, [T, ...], from every h and c."""
+def _made_by_steps(spec: Spec, inputs: Inputs, hs: jax.Array, cells: tuple) -> tuple[jax.Array, Any]:
+    """(the h that the rule's step makes at every time, [T, B, H], what it saves, [T, ...]), from every h and c."""
     every = [hs, *cells]
     resets = [None] * len(every) if inputs.reset_state is None else inputs.reset_state
     before = [
         before_each_step(array, first, reset, inputs.masks, spec.reverse)
         for array, first, reset in zip(every, inputs.state, resets, strict=True)
     ]
-    return spec.rule.step(inputs.consts, type(inputs.state)(*before), projected(spec, inputs))[1]
+    made, saved = spec.rule.step(inputs.consts, type(inputs.state)(*before), projected(spec, inputs))
+    return made.h, saved
 
 
-def _vectors(call: Call, hs: jax.Array, saved: Any) -> jax.Array:
+def _vectors(call: Call, made: jax.Array, saved: Any) -> jax.Array:
     """What the kernel saves of every step, in its order: [T, B, Hp/lanes, S, lanes]."""
-    Hp, lanes = call.padded(hs.shape[-1]), call.library.lanes
-    padded = [_padded(hs if name == "h" else getattr(saved, name), Hp) for name in call.kernel.saves]
+    Hp, lanes = call.padded(made.shape[-1]), call.library.lanes
+    padded = [_padded(made if name == "h" else getattr(saved, name), Hp) for name in call.kernel.saves]
     return jnp.stack([array.reshape(*array.shape[:-1], Hp // lanes, lanes) for array in padded], axis=-2)
 
 
@@ -56,5 +57,6 @@ def backward(spec: Spec, inputs: Inputs, outputs: Outputs, saved: Saved, cotange
     """As the kernel's backward, from every h and c."""
     H = outputs.hs.shape[-1]
     cells = (saved.cs[..., :H],) if saved.cs.shape[-1] else ()
-    gates = _saved_by_steps(spec, inputs, outputs.hs, cells)
-    return scan.backward(spec, Residuals((inputs,), outputs, SavedSteps(gates, None)), cotangents)
+    made, gates = _made_by_steps(spec, inputs, outputs.hs, cells)
+    steps = SavedSteps(gates, None if inputs.masks.zoneout is None else made)
+    return scan.backward(spec, Residuals((inputs,), outputs, steps), cotangents)

@@ -22,6 +22,13 @@ inline Vec load(const float* from) {
 
 inline void store(float* to, Vec v) { std::memcpy(to, &v, sizeof v); }
 
+// The first n of as many flags, each 0 or 1; the other lanes are 0.
+inline Vec load_flags(const uint8_t* from, int n) {
+  Vec flags{};
+  for (int l = 0; l < n; ++l) flags[l] = from[l];
+  return flags;
+}
+
 // The first n lanes; the others are 0.
 inline Vec load(const float* from, int n) {
   if (n >= kLanes) return load(from);
