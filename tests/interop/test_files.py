@@ -11,6 +11,7 @@ import pytest
 from comparing import assert_same_bits, random_params
 
 import jbptt
+from jbptt.cells.making import maker
 from jbptt.cells.table import CELLS
 from jbptt.feedforward.activations import Activation
 
@@ -88,6 +89,14 @@ def test_the_file_says_what_it_is(path):
 
 
 OWN = jbptt.lstm._replace(name="mine")
+
+
+@maker
+def lstm_cell():
+    """Called as ours is."""
+    return jbptt.lstm._replace(name="not ours")
+
+
 SQUARE = Activation("square", jnp.square, lambda z: 2 * z, keeps="input")
 
 
@@ -102,6 +111,7 @@ SQUARE = Activation("square", jnp.square, lambda z: 2 * z, keeps="input")
         (jnp.ones(3), None, "params must be dicts, lists and tuples of arrays"),
         (jbptt.GRUState(jnp.ones(3)), None, "params must be dicts, .* got GRUState"),
         ({}, {"cell": OWN}, r"config\['cell'\] is a cell of your own, mine, which a file cannot name"),
+        ({}, (lstm_cell(),), r"config\[0\] is a cell of your own, not ours, which a file cannot name"),
         ({}, [jbptt.rnn_cell(SQUARE)], r"config\[0\].* is an activation of your own, square"),
         ({}, {"when": object()}, r"config\['when'\] must be of numbers, texts, .* got object"),
         ({}, {"$cell": "lstm"}, r"config must have texts for keys that do not begin with \$"),
@@ -114,14 +124,15 @@ def test_what_a_file_cannot_hold_is_named_and_nothing_is_written(path, params, c
     assert not path.exists()
 
 
-def test_a_write_that_fails_leaves_the_old_file(path, monkeypatch):
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file(path, monkeypatch, step):
     jbptt.save(path, {"a": jnp.ones(3)})
     before = path.read_bytes()
 
-    def full(descriptor):
+    def full(*arguments):
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, step, full)
     with pytest.raises(OSError, match="full"):
         jbptt.save(path, {"a": jnp.zeros(3)})
     assert path.read_bytes() == before
