@@ -2,7 +2,7 @@
 each, and says the next eight values. Training stops early, by the validation loss; the best parameters are saved,
 loaded again, and compared with the forecast that a season repeats. A minute on two cores.
 
-    python examples/forecasting.py --epochs 40 --file forecasting.npz
+    python examples/forecasting.py --epochs 40 --file forecasting.safetensors
 """
 
 import argparse
@@ -53,16 +53,7 @@ def repeated(xs, lengths):
     return jnp.take_along_axis(xs[..., 0], times, axis=0).T
 
 
-def save(file, params):
-    np.savez(file, *jax.tree.leaves(params))
-
-
-def load(file, like):
-    with np.load(file) as arrays:  # executes no code
-        return jax.tree.unflatten(jax.tree.structure(like), map(jnp.asarray, arrays.values()))
-
-
-def main(series: int = 2048, epochs: int = 40, patience: int = 5, file: str = "forecasting.npz") -> dict:
+def main(series: int = 2048, epochs: int = 40, patience: int = 5, file: str = "forecasting.safetensors") -> dict:
     """Trains, saves and loads. Returns the losses, those of validation one an epoch."""
     rng = np.random.default_rng(0)
     training, validation, test = draw(rng, series), draw(rng, 256), draw(rng, 256)
@@ -96,12 +87,14 @@ def main(series: int = 2048, epochs: int = 40, patience: int = 5, file: str = "f
         print(f"epoch {number}: training {cost:.4f}, validation {validations[-1]:.4f}")
         best = int(np.argmin(validations)) + 1
         if number == best:
-            save(file, params)
+            jbptt.save(file, params, {"layers": LAYERS, "epoch": number})
         elif number == best + patience:
             print(f"none better in {patience} epochs")
             break
 
-    params = load(file, like=params)
+    params, about = jbptt.load(file)
+    assert about["layers"] == LAYERS
+    print(f"the best: epoch {about['epoch']}")
     xs, lengths, after = test
     losses = {
         "validations": validations,
@@ -118,5 +111,5 @@ if __name__ == "__main__":
     parser.add_argument("--series", type=int, default=2048, help="a multiple of 32, the batch")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--patience", type=int, default=5)
-    parser.add_argument("--file", default="forecasting.npz")
+    parser.add_argument("--file", default="forecasting.safetensors")
     main(**vars(parser.parse_args()))

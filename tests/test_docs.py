@@ -84,7 +84,7 @@ def test_every_tick_leads_to_its_test(path, test):
     assert f"def {test}(" in (ROOT / path).read_text()
 
 
-COMMANDS = "train chars|train dates|train pairs|translate|sample|compare|cells|plot"
+COMMANDS = "train chars|train dates|train pairs|translate|sample|export|import|compare|cells|plot"
 NAMED = {command for text in TEXT.values() for command in re.findall(rf"jbptt ((?:{COMMANDS})[^`#\n]*)", text)}
 
 
@@ -97,11 +97,15 @@ def test_command_exists_with_its_options(command):
     assert all(option in shown.output for option in re.findall(r"--[a-z-]+", command))
 
 
-PUBLIC = {name for name in dir(jbptt) if name[0] != "_" and not isinstance(getattr(jbptt, name), ModuleType)}
+def public(module):
+    return [name for name in dir(module) if name[0] != "_" and not isinstance(getattr(module, name), ModuleType)]
+
+
+PUBLIC = [*public(jbptt), *(f"interop.{name}" for name in public(jbptt.interop))]
 
 
 def test_every_public_name_is_in_the_reference_once():
-    described = [name for text in TEXT.values() for name in re.findall(r"^::: jbptt\.(\w+)$", text, re.MULTILINE)]
+    described = [name for text in TEXT.values() for name in re.findall(r"^::: jbptt\.([\w.]+)$", text, re.MULTILINE)]
     assert sorted(described) == sorted(PUBLIC)
 
 

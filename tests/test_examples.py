@@ -14,6 +14,7 @@ import jbptt
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SCRIPTS = sorted(str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.py"))
 NEEDS = {
+    "forecasting.py": "safetensors",
     "export.py": "flatbuffers",
     "adapters/nnx_module.py": "flax",
     "adapters/equinox_module.py": "equinox",
