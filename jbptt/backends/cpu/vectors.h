@@ -24,9 +24,11 @@ inline void store(float* to, Vec v) { std::memcpy(to, &v, sizeof v); }
 
 // The first n of as many flags, each 0 or 1; the other lanes are 0.
 inline Vec load_flags(const uint8_t* from, int n) {
-  Vec flags{};
-  for (int l = 0; l < n; ++l) flags[l] = from[l];
-  return flags;
+  typedef uint8_t Flags __attribute__((vector_size(kLanes)));
+  Flags flags{};
+  if (n >= kLanes) std::memcpy(&flags, from, kLanes);
+  else std::memcpy(&flags, from, n);
+  return __builtin_convertvector(flags, Vec);
 }
 
 // The first n lanes; the others are 0.
