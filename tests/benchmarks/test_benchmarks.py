@@ -11,7 +11,20 @@ pytest.importorskip("click", reason="the benchmarks' command lines need the extr
 
 from click.testing import CliRunner
 
-from benchmarks import breakdown, data_parallel, gpu, peers, plots, report, scaling, thread_pools, training
+import jbptt
+from benchmarks import (
+    breakdown,
+    data_parallel,
+    gpu,
+    layers,
+    peers,
+    plots,
+    report,
+    scaling,
+    small_calls,
+    thread_pools,
+    training,
+)
 from benchmarks.contestants import plain
 from benchmarks.contestants.protocol import LeftOut
 from benchmarks.contestants.pytorch import TorchRunner
@@ -23,6 +36,7 @@ from benchmarks.measuring.runners import JaxRunner
 from benchmarks.problem import CELLS, GATES, Sizes, flops, random_problem, reference
 
 SIZES = Sizes(T=5, B=2, I=3, H=4)
+needs_kernels = pytest.mark.skipif(not jbptt.backends()["cpu"].available, reason="no kernels")
 
 
 def runner_of(name, problem):
@@ -159,6 +173,23 @@ def test_the_gpu_script_runs_to_its_end_without_a_gpu(tmp_path):
     text = command(gpu, *arguments)
     assert path.with_suffix(".md").exists()
     assert jax.default_backend() == "gpu" or "no GPU" in text
+
+
+@needs_kernels
+def test_layers_at_once_and_in_turn(tmp_path):
+    output = command(layers, "--quick", "--cells", "lstm", "--out", tmp_path / "layers.csv")
+    rows = results.read(tmp_path / "layers.csv")
+    assert [(row["layers"], row["mode"]) for row in rows] == [
+        (name, mode) for name in layers.LAYERS for mode in ("forward", "gradients")
+    ]
+    assert output.count("| lstm | 100x1x8x64 |") == len(layers.LAYERS)
+
+
+@needs_kernels
+def test_small_calls(tmp_path):
+    command(small_calls, "--quick", "--cells", "rnn", "--out", tmp_path / "small.csv")
+    (row,) = results.read(tmp_path / "small.csv")
+    assert all(float(row[f"{name} ratio"]) > 0 for name in ("forward", "gradients", "forward in a loop"))
 
 
 def test_training_steps_have_the_same_losses(tmp_path):
