@@ -130,14 +130,14 @@ struct Backward<Cell>::Slice {
     if (steps.from == 0) end();
   }
 
-  void begin() {
+  [[gnu::always_inline]] void begin() {
     for (float* gradient : {dh, dc, dh_reset, dc_reset})
       if (gradient) std::fill_n(gradient, static_cast<size_t>(rows) * Hp, 0.0f);
     if (p.dh_last) copy_rows(p.dh_last, p.H, first, dh, Hp, 0);
     if (p.dc_last) copy_rows(p.dc_last, p.H, first, dc, Hp, 0);
   }
 
-  void end() {
+  [[gnu::always_inline]] void end() {
     if (p.dh0) copy_rows(dh, Hp, 0, p.dh0, p.H, first);
     if (p.dc0) copy_rows(dc, Hp, 0, p.dc0, p.H, first);
     if (p.dh_reset) copy_rows(dh_reset, Hp, 0, p.dh_reset, p.H, first);

@@ -102,13 +102,13 @@ struct Forward<Cell>::Slice {
     if (p.h_mask && seen != kept_seen) std::copy_n(seen, static_cast<size_t>(rows) * Hp, kept_seen);
   }
 
-  void begin() {
+  [[gnu::always_inline]] void begin() {
     for (float* state : {h, next, c, seen, next_seen})
       if (state) std::fill_n(state, static_cast<size_t>(rows) * Hp, 0.0f);
     for (int r = 0; r < rows; ++r) start(r, p.h0, p.c0);
   }
 
-  void end() {
+  [[gnu::always_inline]] void end() {
     for (int r = 0; r < rows; ++r) {
       std::copy_n(h + static_cast<size_t>(r) * Hp, p.H, p.h_last + static_cast<size_t>(first + r) * p.H);
       if (Cell::kHasC)

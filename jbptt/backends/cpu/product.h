@@ -23,7 +23,9 @@ void tile(int K, const float* a, ptrdiff_t a_row, const float* b, ptrdiff_t b_ro
           ptrdiff_t c_vector, bool add) {
   Vec sum[R][V] = {};
   int k = 0;
-  if constexpr (R == 1) {  // in two chains: of one alone each sum would wait for the one before
+  // One row in two chains: of one alone each sum would wait for the one before. (Of the widest vectors as many are
+  // loaded a cycle as one chain adds.)
+  if constexpr (R == 1 && kLanes < 16) {
     Vec odd[V] = {};
     for (; k + 1 < K; k += 2, b += 2 * b_row)
 #pragma GCC unroll 8
