@@ -23,15 +23,15 @@ NEWEST = {
     35: {"GLIBCXX": (3, 4, 30), "CXXABI": (1, 3, 13), "GCC": (12, 0, 0)},
     39: {"GLIBCXX": (3, 4, 33), "CXXABI": (1, 3, 15), "GCC": (14, 0, 0)},
 }
-"""By X, the newest versions that the compiler's own libraries have on every system with glibc 2.X: auditwheel's policies
-of November 2026, those at which something changes."""
+"""By X, the newest versions that the compiler's own libraries have on every system with glibc 2.X: the policies of
+auditwheel in November 2026, those at which something changes."""
 
 NAMED = re.compile(rb"(?<=\0)(?:(GLIBC|GLIBCXX|CXXABI|GCC)_([^\0]+)|((?:lib|ld-linux)[^\0/]*\.so[^\0/]*))(?=\0)")
 
 
 def platform_tag(libraries: Iterable[Path]) -> str:
-    """manylinux_2_X_x86_64, say; or the plain linux_x86_64, which promises nothing on other machines, where no policy is
-    met, or only one that this machine does not meet itself, whose own installer would turn the wheel down."""
+    """manylinux_2_X_x86_64, say; or the plain linux_x86_64, which promises nothing of other machines: where no policy
+    is met, or only one that this machine does not meet itself, whose own installer would turn the wheel down."""
     plain = sysconfig.get_platform().replace("-", "_").replace(".", "_")
     needed = needed_glibc(libraries)
     if not plain.startswith("linux_") or needed is None or needed > own_glibc():
