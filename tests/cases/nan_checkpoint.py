@@ -4,20 +4,12 @@ run then says that this checkpoint "is from before" the loss became no number. `
 Expected: no checkpoint of weights that are NaN (or a word about it), and no advice to go on from one.
 """
 
-import os
 import pathlib
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-
-
-def processor_seconds(process):
-    """What it has taken: unlike the clock's, these do not depend on what else the machine does."""
-    fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
 
 jbptt = str(pathlib.Path(sys.executable).with_name("jbptt"))
 here = pathlib.Path(tempfile.mkdtemp())
@@ -42,9 +34,7 @@ with open(here / "log.txt", "w") as log:
     run = subprocess.Popen([jbptt, "train", "chars", "text.txt", *options], cwd=here, stdout=log, stderr=log)
     while "distinct" not in (here / "log.txt").read_text():
         time.sleep(0.1)
-    start = processor_seconds(run)
-    while processor_seconds(run) < start + 12:  # by then come the second step, and weights that are no numbers
-        time.sleep(0.1)
+    time.sleep(20)  # long enough for the second step, from which on the weights are no numbers, on a busy machine too
     run.send_signal(signal.SIGINT)
     run.wait()
 print((here / "log.txt").read_text().splitlines()[-1])
