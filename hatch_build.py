@@ -1,5 +1,6 @@
 """Builds the C++ kernels when the package is built, if there is a compiler; without one the package is the same, less
 they. One library for each instruction set of the machine's architecture: which one to take is chosen when it is loaded.
+They are loaded by ctypes and know nothing of Python's C interface, so that the wheel is for every Python of a platform.
 """
 
 import os
@@ -8,7 +9,6 @@ import runpy
 import shlex
 import shutil
 import subprocess
-import sysconfig
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
@@ -17,8 +17,10 @@ from types import SimpleNamespace
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FOLDER = Path(__file__).parent / "jbptt" / "backends" / "cpu"
+ROOT = Path(__file__).parent
+FOLDER = ROOT / "jbptt" / "backends" / "cpu"
 SOURCES = SimpleNamespace(**runpy.run_path(str(FOLDER / "sources.py")))  # not as a module of jbptt, which needs jax
+MANYLINUX = SimpleNamespace(**runpy.run_path(str(ROOT / "manylinux.py")))
 
 
 class Kernels(BuildHookInterface):
@@ -31,11 +33,13 @@ class Kernels(BuildHookInterface):
                 build(built)
         except (OSError, RuntimeError, metadata.PackageNotFoundError) as error:
             words = " ".join(str(error).split())
+            shutil.rmtree(built, ignore_errors=True)  # what is of other sources is no use to anybody
+            built.mkdir()
             (built / "failed.txt").write_text(f"it was not built: {words[:500]}")
             self.app.display_warning(f"jbptt without its C++ kernels: {words}")
-            return
+            return  # the tag is "any" then
         build_data["pure_python"] = False
-        build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+        build_data["tag"] = f"py3-none-{MANYLINUX.platform_tag(built.glob('*.so'))}"
 
 
 def is_fresh(folder: Path) -> bool:

@@ -5,6 +5,7 @@ Two tiers: `pytest` runs every kind of thing once, `pytest --full` everything.
 
 import os
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import hypothesis
@@ -91,6 +92,10 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "error")
     config.addinivalue_line("markers", "full: of the full tier, which `pytest --full` runs")
+
+
+def pytest_report_header():
+    return f"of {find_spec('jbptt').origin}"
 
 
 def _file_of(path, config):

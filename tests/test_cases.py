@@ -12,8 +12,15 @@ OF_THE_TESTS = {"XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR"}
 OF_A_USER = {name: value for name, value in os.environ.items() if name not in OF_THE_TESTS}
 
 
+def environment_of(script):
+    """A user's, but for scripts of the command line: what they ask is no matter of how programs are compiled, and
+    compiling is most of a short training run."""
+    return os.environ if 'with_name("jbptt")' in script.read_text() else OF_A_USER
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("script", SCRIPTS, ids=[script.stem for script in SCRIPTS])
 def test_is_mended(script, tmp_path):
-    done = subprocess.run([sys.executable, script], cwd=tmp_path, env=OF_A_USER, capture_output=True, text=True)
+    environment = environment_of(script)
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # `benchmarks` is run from the source tree, not installed
+sys.path.append(str(Path(__file__).parents[2]))  # `benchmarks` is run from the source tree, not installed
 
 
 @pytest.hookimpl(tryfirst=True)

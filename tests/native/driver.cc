@@ -210,6 +210,7 @@ int main() {
          {std::array{1, 1, 1, 1}, {4, 3, 5, 17}, {5, 7, 2, 33}, {130, 5, 3, 9}, {2, 26, 70, 66}, {1, 300, 40, 50}})
       for (bool marked : {false, true})
         for (bool reverse : {false, true}) {
+          if (reverse && T == 1) continue;  // the same
           const Case now{T, B, I, H, marked, reverse};
           const Results alone = run(kind, now, {}, 0, 1);
           told("with helpers", now, difference(alone, run(kind, now, {}, 3, 4), 1e-4f));
@@ -231,10 +232,11 @@ int main() {
     }
     for (bool chained : {false, true})
       for (int T : {97, 200}) {
-        const Case now{T, 1, 64, 64, false, false};
-        const Results in_turn = run_layers(kind, T, 64, chained, false, 1);
-        told("at once", now, difference(in_turn, run_layers(kind, T, 64, chained, true, 1), 0));
-        told("at once, alone", now, difference(in_turn, run_layers(kind, T, 64, chained, true, 0), 1e-4f));
+        constexpr int kH = 32;
+        const Case now{T, 1, kH, kH, false, false};
+        const Results in_turn = run_layers(kind, T, kH, chained, false, 1);
+        told("at once", now, difference(in_turn, run_layers(kind, T, kH, chained, true, 1), 0));
+        told("at once, alone", now, difference(in_turn, run_layers(kind, T, kH, chained, true, 0), 1e-4f));
       }
     Wanted zeros, nothing;
     zeros.cotangents = Cotangents::zeros, nothing.cotangents = Cotangents::nothing;
