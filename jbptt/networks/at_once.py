@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jbptt._jax import types
 from jbptt.backends.cpu import together
 from jbptt.backends.cpu.together import Together
 from jbptt.cells.rule import Cell, Params, State
-from jbptt.feedforward.rows import is_index
-from jbptt.recurrence.inputs import Outputs
+from jbptt.recurrence.inputs import Outputs, steps_of
 from jbptt.unrolling import prepare
 
 ONE_BY_ONE = {"checkpoint", "noise", "key"}
@@ -53,9 +54,8 @@ def unroll_at_once(parts: Sequence[Part], xs: jax.Array, *, chained: bool) -> tu
 
 
 def _is_long_and_alone(xs):
-    shape = jnp.shape(xs) if isinstance(xs, jax.Array) else ()
-    batch = shape[1:] if shape and is_index(xs) else shape[1:-1]
-    return bool(shape) and shape[0] >= together.LEAST_STEPS and math.prod(batch) == 1
+    steps = steps_of(xs) if isinstance(xs, (jax.Array, np.ndarray)) and not types.is_symbolic(xs) else ()
+    return steps != () and steps[0] >= together.LEAST_STEPS and math.prod(steps[1:]) == 1
 
 
 def _by_a_kernel(options):
