@@ -84,6 +84,7 @@ CASES = {
     "lengths": ([LSTM, GRU], T, {"lengths": jnp.array([101])}),
     "no step": ([LSTM, GRU], T, {"lengths": jnp.array([0])}),
     "resets": ([LSTM, GRU], T, {"resets": jnp.arange(T)[:, None] % 37 == 5}),
+    "truncated, and zoneout's mean": ([LSTM, GRU], T, {"truncate": 37, "zoneout": 0.2}),
     "both directions": ([BOTH, BOTH], T, {}),
     "both directions, lengths and resets": (
         [BOTH, LSTM, LSTM],
@@ -114,6 +115,21 @@ def test_gradients_are_those_of_the_scan():
     layers = [BOTH, LSTM, GRU]
     args = given(layers)
     assert_close(jax.jit(gradients_of(layers, {}))(*args), jax.jit(gradients_of(layers, {"vjp": "auto"}))(*args), 1e-4)
+
+
+def test_xs_of_numpy():
+    layers = [LSTM, LSTM]
+    params, xs, states = given(layers)
+    assert calls_of(lambda params: jbptt.stack(layers, params, np.asarray(xs), states), params) == 1
+
+
+@pytest.mark.parametrize("layers", [[LSTM, LSTM], [BOTH]], ids=["stack", "bidirectional"])
+def test_symbolic_sizes_are_exported(layers):
+    params, xs, _ = given(layers)
+    function = jax.jit(lambda xs: jbptt.stack(layers, params, xs)[1])
+    for shape in (f"t, 1, {I}", f"t, b, {I}"):
+        unknown = jax.ShapeDtypeStruct(jax.export.symbolic_shape(shape), jnp.float32)
+        assert_close(jax.export.export(function)(unknown).call(xs), function(xs), 1e-5)
 
 
 def test_integers_and_no_batch_axis():

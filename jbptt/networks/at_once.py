@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jbptt import checks
+from jbptt._jax import types
 from jbptt.backends.cpu import together
 from jbptt.backends.cpu.together import Together
 from jbptt.cells.rule import Cell, Params, State
-from jbptt.feedforward.rows import is_index
-from jbptt.recurrence.inputs import Outputs
+from jbptt.recurrence.inputs import Outputs, steps_of
 from jbptt.unrolling import prepare
 
 ONE_BY_ONE = {"checkpoint", "noise", "key"}
@@ -34,7 +35,10 @@ def unroll_at_once(parts: Sequence[Part], xs: jax.Array, *, chained: bool) -> tu
     """What each part's `unroll` gives, of the same xs, or, `chained`, of the hs of the part before it (which are None
     then but for the last's); None unless there are several and they are faster at once. Raises what `unroll` raises.
     """
-    if len(parts) < 2 or not _is_long_and_alone(xs) or not all(_by_a_kernel(part.options) for part in parts):
+    if len(parts) < 2 or not all(_by_a_kernel(part.options) for part in parts):
+        return None
+    xs = checks.array("xs", xs)
+    if types.is_symbolic(xs) or not _is_long_and_alone(*steps_of(xs)):
         return None
     prepared = []
     for cell, params, state, options in parts:
@@ -52,10 +56,8 @@ def unroll_at_once(parts: Sequence[Part], xs: jax.Array, *, chained: bool) -> tu
     return tuple(outputs if outputs.hs is None else each.put_out(outputs) for each, outputs in came)
 
 
-def _is_long_and_alone(xs):
-    shape = jnp.shape(xs) if isinstance(xs, jax.Array) else ()
-    batch = shape[1:] if shape and is_index(xs) else shape[1:-1]
-    return bool(shape) and shape[0] >= together.LEAST_STEPS and math.prod(batch) == 1
+def _is_long_and_alone(T=0, *batch):
+    return T >= together.LEAST_STEPS and math.prod(batch) == 1
 
 
 def _by_a_kernel(options):

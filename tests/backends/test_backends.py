@@ -143,6 +143,21 @@ def test_vmap(backend, name, in_axes):
 
 
 @every_backend
+def test_vmap_of_integers(backend):
+    dtype = dtype_of(backend, Problem(CELLS["gru"], 3, (2,), 3, 18))
+    params, *_ = drawn(CELLS["gru"], dtype)
+    indices = jax.random.randint(jax.random.key(2), (4, 5, 2), 0, len(params["U"]))
+
+    def derivative(backend, params, indices):
+        def cost(params, indices):
+            return jnp.sum(jnp.sin(jbptt.unroll(CELLS["gru"], params, indices, backend=backend)[1]))
+
+        return jax.vmap(jax.grad(cost), (None, 0))(params, indices)
+
+    assert_alike(backend, derivative, params, indices, dtype=dtype)
+
+
+@every_backend
 @pytest.mark.parametrize("name", full(("V", "gru"), but=("gru",)))
 def test_vmap_of_what_drops_out_stays_and_is_cut(backend, name):
     """One mask for all, a mask for each, and parameters of each."""

@@ -137,7 +137,7 @@ def backward_of_each(
         return jnp.einsum("tnbi,tngbh->nigh", a.reshape(T, N, -1, a.shape[-1]), delta).reshape(N, a.shape[-1], -1)
 
     xs, number = inputs.given_xs, inputs.consts.params["U"].shape[0]
-    rows = jax.nn.one_hot(xs, number) if is_index(xs) else xs
+    rows = jax.nn.one_hot(xs, number, dtype=delta.dtype) if is_index(xs) else xs
     dparams = {"U": summed(rows, at_x), "W": summed(h_prev, at_h)}
     dparams |= {"b": at_x.sum((0, 3)).reshape(N, -1), "bn": at_h[:, :, -1].sum((0, 2))}
     return gradients._replace(consts=Consts({name: dparams[name] for name in inputs.consts.params}))

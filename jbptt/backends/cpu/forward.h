@@ -86,7 +86,6 @@ struct Forward<Cell>::Slice {
         next_seen(p.h_mask ? scratch.take(static_cast<size_t>(rows) * Hp) : next) {}
 
   void run(Steps steps) {
-    float *const kept = h, *const kept_seen = seen;  // between these steps and the next
     if (steps.from == 0) begin();
     for (int step = steps.from; step < steps.to; ++step) {
       if (step % ahead == 0) project(step, std::min(ahead, p.T - step));
@@ -97,9 +96,8 @@ struct Forward<Cell>::Slice {
       std::swap(h, next);
       std::swap(seen, next_seen);
     }
-    if (steps.to == p.T) return end();
-    if (h != kept) std::copy_n(h, static_cast<size_t>(rows) * Hp, kept);
-    if (p.h_mask && seen != kept_seen) std::copy_n(seen, static_cast<size_t>(rows) * Hp, kept_seen);
+    static_assert(kBlock % 2 == 0, "h and next have changed places back where a block begins");
+    if (steps.to == p.T) end();
   }
 
   [[gnu::always_inline]] void begin() {

@@ -100,6 +100,8 @@ std::vector<std::string_view> kinds_of(std::string_view kinds) {
   return found;
 }
 
+bool bit(int64_t bits, size_t n) { return n < 64 && (bits >> n & 1); }  // 0 past the last
+
 void must_be_of_one_sequence(const std::deque<Border>& borders) {
   for (const Border& border : borders)
     if (borders.size() > 1 && (border.B != 1 || border.T != borders.front().T))
@@ -117,7 +119,7 @@ ffi::Error call_forward(ffi::ThreadPool pool, std::string_view kinds, int64_t re
     std::vector<std::unique_ptr<Recurrence>> recurrences;
     for (std::string_view kind : kinds_of(kinds)) {
       const Border* below = chained && !borders.empty() ? &borders.back() : nullptr;
-      Border& border = borders.emplace_back(kind, reverse >> borders.size() & 1, below, Arguments(given));
+      Border& border = borders.emplace_back(kind, bit(reverse, borders.size()), below, Arguments(given));
       take_results(border, results);
       recurrences.push_back(border.kind->forward(*border.kind, border.args, executor.threads() + 1));
     }
@@ -136,7 +138,7 @@ ffi::Error call_backward(ffi::ThreadPool pool, std::string_view kinds, int64_t r
     std::deque<Border> borders;
     for (std::string_view kind : kinds_of(kinds)) {
       Border* below = chained && !borders.empty() ? &borders.back() : nullptr;
-      Border& border = borders.emplace_back(kind, reverse >> borders.size() & 1, below, Arguments(given));
+      Border& border = borders.emplace_back(kind, bit(reverse, borders.size()), below, Arguments(given));
       take_cotangents(border, given, results);
       if (!below) continue;
       if (!border.args.dxs) refuse("dxs must be wanted of a recurrence above another");

@@ -2,6 +2,7 @@
 // by itself, its batch in slices; and several at once, each a sequence by itself.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <thread>
@@ -55,15 +56,26 @@ class Wavefront {
 
   void run(int task) {
     const auto [n, block] = order_[task];
+    const Done told(done_[n], block + 1);
     wait_for(n, block);
     if (chained_ && n) wait_for(n - 1, block + 1);
     all_[n]->run_block(block);
-    done_[n].store(block + 1, std::memory_order_release);
   }
 
  private:
   struct Block {
     int recurrence, block;
+  };
+
+  // Says so at the end of a block, after an exception too, or whoever waits for it would do so for ever.
+  class Done {
+   public:
+    Done(std::atomic<int>& blocks, int number) : blocks_(blocks), number_(number) {}
+    ~Done() { blocks_.store(number_, std::memory_order_release); }
+
+   private:
+    std::atomic<int>& blocks_;
+    const int number_;
   };
 
   void wait_for(int n, int blocks) const {
@@ -92,7 +104,9 @@ inline void run_together(const std::vector<std::unique_ptr<Recurrence>>& all, bo
   run_tasks(executor, busy, static_cast<int>(preparing.size()),
             [&](int n, int) { preparing[n]->prepare(preparation[n]); });
   Wavefront wavefront(all, chained);
-  run_tasks(executor, busy, wavefront.tasks(), [&](int task, int) { wavefront.run(task); });
+  // As many workers as recurrences: any more would claim blocks only to wait for those before them.
+  run_tasks(executor, std::min(busy, static_cast<int>(all.size())), wavefront.tasks(),
+            [&](int task, int) { wavefront.run(task); });
   run_tasks(executor, most, static_cast<int>(completing.size()),
             [&](int n, int worker) { completing[n]->complete(completion[n], worker); });
 }
