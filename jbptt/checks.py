@@ -139,12 +139,16 @@ def like(name: str, value: Any, expected: Any, remedy: str = "") -> Any:
     """
     remedy = f": {remedy}" if remedy else ""
     structure, expected_structure = jax.tree.structure(value), jax.tree.structure(expected)
+    fields = getattr(expected, "_fields", None)
+    if fields is not None and type(value) is not type(expected):
+        wanted = f"{type(expected).__name__}({', '.join(fields)})"
+        raise ValueError(f"{name} must be {wanted}, got {type(value).__name__}{remedy}")
     if structure != expected_structure:
         raise ValueError(f"{name} must have the structure {expected_structure}, got {structure}{remedy}")
-    fields = [name + jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(expected)]
-    value = jax.tree.unflatten(structure, map(_array_or_type, fields, jax.tree.leaves(value)))
+    names = [name + jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(expected)]
+    value = jax.tree.unflatten(structure, map(_array_or_type, names, jax.tree.leaves(value)))
     wrong_shapes, wrong_dtypes = [], []
-    for field, want, got in zip(fields, jax.tree.leaves(expected), jax.tree.leaves(value), strict=True):
+    for field, want, got in zip(names, jax.tree.leaves(expected), jax.tree.leaves(value), strict=True):
         if got.shape != want.shape:
             wrong_shapes.append(f"{field} must have shape {list(want.shape)}, got {list(got.shape)}")
         if got.dtype != want.dtype:
