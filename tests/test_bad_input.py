@@ -137,6 +137,11 @@ MAKERS = {
         lambda: jbptt.lstm_cell(input_activation=jbptt.relu),
     ),
     "a word for a flag": (TypeError, r"bias must be True or False, got 'no'", lambda: jbptt.gru_cell(bias="no")),
+    "an infinite forget bias": (
+        ValueError,
+        r"forget_bias must be finite",
+        lambda: jbptt.lstm_cell(forget_bias=jnp.inf),
+    ),
     "a word for a forget bias": (TypeError, r"forget_bias must be a number", lambda: jbptt.lstm_cell(forget_bias="a")),
     "a period beyond int32": (
         ValueError,
