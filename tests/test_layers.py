@@ -110,6 +110,11 @@ BAD = {
     ),
     "too many states": (r"states must be one", lambda: jbptt.stack(LAYERS, PARAMS, XS, [None] * 4)),
     "dropout of 1": (r"dropout must be", lambda: jbptt.stack(LAYERS, PARAMS, XS, dropout=1.0, key=KEY)),
+    "a name for a layer": (r"layers\[1\] must be a jbptt.Cell", lambda: jbptt.stack([jbptt.gru, "gru"], [{}, {}], XS)),
+    "a name in a Bidirectional": (
+        r"layers\[0\] must be a jbptt.Cell",
+        lambda: jbptt.stack_init(KEY, [jbptt.Bidirectional("gru", "gru")], 4, 4),
+    ),
     "no layers": (r"at least one cell", lambda: jbptt.stack([], [], XS)),
     "a dict for a pair": (r"params must be a pair", lambda: jbptt.bidirectional(BOTH, {}, XS)),
     "reverse of both": (r"leave it out", lambda: jbptt.stack(LAYERS, PARAMS, XS, reverse=True)),
