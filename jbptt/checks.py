@@ -58,7 +58,7 @@ def parameter(name: str, value: Any) -> jax.Array:
 
 
 def floating_dtype(name: str, dtype: Any) -> None:
-    """Raises TypeError unless `dtype` is one of DTYPES."""
+    """Raises TypeError unless `dtype` is one of DTYPES, and one that JAX has: float64 only with jax_enable_x64."""
     try:
         known = dtype is not None and jnp.dtype(dtype) in DTYPES
     except TypeError:
@@ -66,6 +66,10 @@ def floating_dtype(name: str, dtype: Any) -> None:
     if not known:
         why = f": {NOT_FLOAT16}" if dtype is not None and dtype in (jnp.float16, "float16") else ""
         raise TypeError(f"{name} must be floating point (float32, float64 or bfloat16), got {dtype!r}{why}")
+    if jnp.dtype(dtype) == jnp.float64 and not jax.config.read("jax_enable_x64"):
+        raise TypeError(
+            f"{name} is float64, which JAX would cut to float32: jax.config.update('jax_enable_x64', True) gives it"
+        )
 
 
 def same_dtype(name: str, array: Any, other_name: str, other: Any) -> None:

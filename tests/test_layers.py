@@ -110,11 +110,6 @@ BAD = {
     ),
     "too many states": (r"states must be one", lambda: jbptt.stack(LAYERS, PARAMS, XS, [None] * 4)),
     "dropout of 1": (r"dropout must be", lambda: jbptt.stack(LAYERS, PARAMS, XS, dropout=1.0, key=KEY)),
-    "a name for a layer": (r"layers\[1\] must be a jbptt.Cell", lambda: jbptt.stack([jbptt.gru, "gru"], [{}, {}], XS)),
-    "a name in a Bidirectional": (
-        r"layers\[0\] must be a jbptt.Cell",
-        lambda: jbptt.stack_init(KEY, [jbptt.Bidirectional("gru", "gru")], 4, 4),
-    ),
     "no layers": (r"at least one cell", lambda: jbptt.stack([], [], XS)),
     "a dict for a pair": (r"params must be a pair", lambda: jbptt.bidirectional(BOTH, {}, XS)),
     "reverse of both": (r"leave it out", lambda: jbptt.stack(LAYERS, PARAMS, XS, reverse=True)),
@@ -122,6 +117,11 @@ BAD = {
     "reset states alone": (r"give resets", lambda: jbptt.bidirectional(BOTH, OF_BOTH, XS, reset_state=(1, 2))),
 }
 WRONG_TYPES = {
+    "a name for a layer": (r"layers\[1\] must be a jbptt.Cell", lambda: jbptt.stack([jbptt.gru, "gru"], [{}, {}], XS)),
+    "a name in a Bidirectional": (
+        r"layers\[0\] must be a jbptt.Cell",
+        lambda: jbptt.stack_init(KEY, [jbptt.Bidirectional("gru", "gru")], 4, 4),
+    ),
     "a layer for layers": (r"layers must be a list", lambda: jbptt.stack(BOTH, OF_BOTH, XS)),
     "a cell for layers": (r"layers must be a list", lambda: jbptt.stack_init(KEY, jbptt.lstm, 4, 4)),
     "no params": (r"params must be a list", lambda: jbptt.stack(LAYERS, None, XS)),
