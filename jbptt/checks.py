@@ -58,7 +58,7 @@ def parameter(name: str, value: Any) -> jax.Array:
 
 
 def floating_dtype(name: str, dtype: Any) -> None:
-    """Raises TypeError unless `dtype` is one of DTYPES."""
+    """Raises TypeError unless `dtype` is one of DTYPES, and one that JAX has: float64 only with jax_enable_x64."""
     try:
         known = dtype is not None and jnp.dtype(dtype) in DTYPES
     except TypeError:
@@ -66,6 +66,10 @@ def floating_dtype(name: str, dtype: Any) -> None:
     if not known:
         why = f": {NOT_FLOAT16}" if dtype is not None and dtype in (jnp.float16, "float16") else ""
         raise TypeError(f"{name} must be floating point (float32, float64 or bfloat16), got {dtype!r}{why}")
+    if jnp.dtype(dtype) == jnp.float64 and not jax.config.read("jax_enable_x64"):
+        raise TypeError(
+            f"{name} is float64, which JAX would cut to float32: jax.config.update('jax_enable_x64', True) gives it"
+        )
 
 
 def same_dtype(name: str, array: Any, other_name: str, other: Any) -> None:
@@ -139,12 +143,16 @@ def like(name: str, value: Any, expected: Any, remedy: str = "") -> Any:
     """
     remedy = f": {remedy}" if remedy else ""
     structure, expected_structure = jax.tree.structure(value), jax.tree.structure(expected)
+    fields = getattr(expected, "_fields", None)
+    if fields is not None and type(value) is not type(expected):
+        wanted = f"{type(expected).__name__}({', '.join(fields)})"
+        raise ValueError(f"{name} must be {wanted}, got {type(value).__name__}{remedy}")
     if structure != expected_structure:
         raise ValueError(f"{name} must have the structure {expected_structure}, got {structure}{remedy}")
-    fields = [name + jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(expected)]
-    value = jax.tree.unflatten(structure, map(_array_or_type, fields, jax.tree.leaves(value)))
+    names = [name + jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(expected)]
+    value = jax.tree.unflatten(structure, map(_array_or_type, names, jax.tree.leaves(value)))
     wrong_shapes, wrong_dtypes = [], []
-    for field, want, got in zip(fields, jax.tree.leaves(expected), jax.tree.leaves(value), strict=True):
+    for field, want, got in zip(names, jax.tree.leaves(expected), jax.tree.leaves(value), strict=True):
         if got.shape != want.shape:
             wrong_shapes.append(f"{field} must have shape {list(want.shape)}, got {list(got.shape)}")
         if got.dtype != want.dtype:

@@ -358,10 +358,10 @@ def like_batch(state: Any, xs: jax.Array) -> Any:
     return jax.tree.map(lambda leaf: types.resharded(leaf, xs, [*batch, *[None] * (leaf.ndim - len(batch))]), state)
 
 
-def check_cell(cell: Cell) -> None:
-    """Raises TypeError for anything but a cell."""
+def check_cell(cell: Any, name: str = "cell") -> None:
+    """Raises TypeError for anything but a cell, which the caller calls `name`."""
     if not isinstance(cell, Cell):
-        raise TypeError(f"cell must be a jbptt.Cell such as jbptt.lstm, got {type(cell).__name__}")
+        raise TypeError(f"{name} must be a jbptt.Cell such as jbptt.lstm, got {type(cell).__name__}")
 
 
 def _segment_length(checkpoint, T):

@@ -80,7 +80,12 @@ UNROLL = {
     "b of another dtype": (TypeError, r"params\['b'\] is float64", lambda: unroll(b=jnp.zeros(4 * H))),
     "bn of another size": (ValueError, r"params\['bn'\].*\[H\] = \[6\]", lambda: unroll(cell=gru, bn=zeros(5))),
     "bn of another dtype": (TypeError, r"params\['bn'\] is float64", lambda: unroll(cell=gru, bn=jnp.zeros(H))),
-    "a plain tuple for a state": (ValueError, r"state must have the structure", lambda: unroll(state=tuple(STATE))),
+    "a plain tuple for a state": (
+        ValueError,
+        r"state must be LSTMState\(h, c\), got tuple: make it with",
+        lambda: unroll(state=tuple(STATE)),
+    ),
+    "h alone for a state": (ValueError, r"state must be LSTMState\(h, c\), got Array", lambda: unroll(state=STATE.h)),
     "another cell's state": (ValueError, r"state must .*LSTMState", lambda: unroll(state=gru.initial_state(GRU, (B,)))),
     "a state of None": (ValueError, r"state must have the structure", lambda: unroll(state=STATE._replace(c=None))),
     "a state of another batch": (
@@ -132,6 +137,11 @@ MAKERS = {
         lambda: jbptt.lstm_cell(input_activation=jbptt.relu),
     ),
     "a word for a flag": (TypeError, r"bias must be True or False, got 'no'", lambda: jbptt.gru_cell(bias="no")),
+    "an infinite forget bias": (
+        ValueError,
+        r"forget_bias must be finite",
+        lambda: jbptt.lstm_cell(forget_bias=jnp.inf),
+    ),
     "a word for a forget bias": (TypeError, r"forget_bias must be a number", lambda: jbptt.lstm_cell(forget_bias="a")),
     "a period beyond int32": (
         ValueError,

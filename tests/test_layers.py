@@ -117,6 +117,11 @@ BAD = {
     "reset states alone": (r"give resets", lambda: jbptt.bidirectional(BOTH, OF_BOTH, XS, reset_state=(1, 2))),
 }
 WRONG_TYPES = {
+    "a name for a layer": (r"layers\[1\] must be a jbptt.Cell", lambda: jbptt.stack([jbptt.gru, "gru"], [{}, {}], XS)),
+    "a name in a Bidirectional": (
+        r"layers\[0\] must be a jbptt.Cell",
+        lambda: jbptt.stack_init(KEY, [jbptt.Bidirectional("gru", "gru")], 4, 4),
+    ),
     "a layer for layers": (r"layers must be a list", lambda: jbptt.stack(BOTH, OF_BOTH, XS)),
     "a cell for layers": (r"layers must be a list", lambda: jbptt.stack_init(KEY, jbptt.lstm, 4, 4)),
     "no params": (r"params must be a list", lambda: jbptt.stack(LAYERS, None, XS)),

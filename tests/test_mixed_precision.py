@@ -124,3 +124,12 @@ def test_float16_is_refused_with_the_reason():
         jbptt.unroll(jbptt.lstm, in_dtype(args[0], jnp.float16), args[1], **BF16)
     with pytest.raises(TypeError, match=r"xs is float64 but params\['U'\] is float32"):
         jbptt.unroll(jbptt.lstm, args[0], args[1].astype(jnp.float64))
+
+
+def test_float64_is_not_cut():
+    with jax.enable_x64(False):
+        params = jbptt.gru.init(jax.random.key(0), 2, 3)
+        with pytest.raises(TypeError, match=r"compute_dtype is float64, .*jax_enable_x64"):
+            jbptt.unroll(jbptt.gru, params, jnp.zeros((4, 2)), compute_dtype="float64")
+        with pytest.raises(TypeError, match=r"dtype is float64, .*jax_enable_x64"):
+            jbptt.gru.init(jax.random.key(0), 2, 3, "float64")

@@ -74,8 +74,8 @@ def lstm_cell(
     flags |= {"coupled": coupled, "input_activation": input_activation, "output_activation": output_activation}
     for flag, value in (flags | {"gate_recurrence": gate_recurrence}).items():
         checks.flag(flag, value)
-    if not isinstance(forget_bias, (int, float, type(None))):
-        raise TypeError(f"forget_bias must be a number, got {type(forget_bias).__name__}")
+    if forget_bias is not None:
+        checks.finite("forget_bias", forget_bias)
     present = {"i": input_gate, "f": forget_gate and not coupled, "g": True, "o": output_gate}
     own = "".join(gate for gate in present if present[gate])
     if coupled and not (input_gate and forget_gate):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jbptt import checks
+from jbptt._jax import types
 from jbptt.interop.describing import described, made_again
 from jbptt.interop.network import to_jax
 from jbptt.interop.safetensors import read_arrays, write_arrays
@@ -64,6 +65,12 @@ def _structure(name, node, arrays):
     if type(node) in (list, tuple):
         children = [_structure(_joined(name, number), child, arrays) for number, child in enumerate(node)]
         return children if isinstance(node, list) else {"$tuple": children}
+    if types.is_traced(node):
+        raise TypeError(
+            f"params{name and '.'}{name} is traced, and a file needs its numbers: call save outside of jax.jit"
+        )
+    if hasattr(node, "_asdict"):
+        raise TypeError(f"params{name and '.'}{name} is a {type(node).__name__}: make it a dict with its _asdict()")
     dtype = getattr(node, "dtype", None)
     if dtype is None or dtype not in checks.DTYPES or not name:  # NumPy takes None for float64
         raise TypeError(

@@ -1,6 +1,7 @@
 """safetensors files as NumPy arrays and texts: 8 bytes, the length of a header in JSON that has every array's dtype,
 shape and place; the header; and the arrays. Nothing in them is ever executed."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -46,9 +47,18 @@ def read_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[st
 
 
 def write_arrays(path: str | os.PathLike, arrays: dict[str, np.ndarray], texts: dict[str, str]) -> None:
-    """Writes a file, which is there whole or not at all. Raises ImportError without safetensors."""
+    """Writes a file, which is there whole or not at all.
+
+    Raises OSError, naming the file or the folder that is not there, if it cannot be written, ImportError without
+    safetensors.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not path.parent.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
     save = library("safetensors.numpy", INSTALLED_BY).save
-    write_atomically(Path(path), save({name: np.asarray(array, order="C") for name, array in arrays.items()}, texts))
+    write_atomically(path, save({name: np.asarray(array, order="C") for name, array in arrays.items()}, texts))
 
 
 def _array(name, entry):

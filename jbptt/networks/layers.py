@@ -185,10 +185,10 @@ def check_layers(layers: Any, name: str = "layers") -> None:
         raise TypeError(f"{name} must be a list of cells and Bidirectionals, got {type(layers).__name__}")
     if not layers:
         raise ValueError(f"{name} must be at least one cell or Bidirectional, got none")
+    for number, layer in enumerate(layers):
+        for cell in _cells(layer):
+            check_cell(cell, f"{name}[{number}]")
 
 
 def _cells(layer):
-    cells = tuple(layer) if isinstance(layer, Bidirectional) else (layer,)
-    for cell in cells:
-        check_cell(cell)
-    return cells
+    return tuple(layer) if isinstance(layer, Bidirectional) else (layer,)

@@ -129,7 +129,8 @@ def mimo(
     vjp: Vjp = "manual",
     **options: Any,
 ) -> tuple[State, jax.Array]:
-    """Multiple inputs, multiple outputs: xs [T, B, I], yᵗ at every t. Keywords as in `siso`, and `unroll`'s.
+    """Multiple inputs, multiple outputs: xs [T, B, I], yᵗ at every t. Keywords as in `siso`, and `unroll`'s; with a
+    `compute_dtype`, V and c must be of it.
 
     Returns (state, ys [T, B, O]).
     """

@@ -59,8 +59,8 @@ def seq2seq_init(
     _check_model(model)
     check_layers(model.encoder, "encoder")
     check_layers(model.decoder, "decoder")
-    for cell in model.decoder:
-        check_cell(cell)
+    for number, cell in enumerate(model.decoder):
+        check_cell(cell, f"decoder[{number}]")
     if len(model.encoder) != len(model.decoder):
         raise ValueError(f"decoder must have as many layers as encoder, {len(model.encoder)}, got {len(model.decoder)}")
     if model.reverse and any(isinstance(layer, Bidirectional) for layer in model.encoder):

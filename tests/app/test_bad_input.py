@@ -195,7 +195,7 @@ def test_damaged_metrics(fails, run):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--prime", "Ω"], "--prime holds 'Ω'"),
+        (["--prime", "Ω"], "--prime 'Ω' holds 'Ω'"),
         (["--prime", ""], "--prime must hold"),
         (["--prime", "a", "--temperature", "-1"], "--temperature"),
         (["--prime", "a", "--temperature", "nan"], "--temperature"),

@@ -109,7 +109,7 @@ SQUARE = Activation("square", jnp.square, lambda z: 2 * z, keeps="input")
         ({"a": [1.0]}, None, r"params.a.0 must be .* arrays of float32, float64 or bfloat16, got float"),
         ({"a": jnp.arange(3)}, None, "params.a must be .* got int64"),
         (jnp.ones(3), None, "params must be dicts, lists and tuples of arrays"),
-        (jbptt.GRUState(jnp.ones(3)), None, "params must be dicts, .* got GRUState"),
+        (jbptt.GRUState(jnp.ones(3)), None, r"params is a GRUState: make it a dict with its _asdict\(\)"),
         ({}, {"cell": OWN}, r"config\['cell'\] is a cell of your own, mine, which a file cannot name"),
         ({}, (lstm_cell(),), r"config\[0\] is a cell of your own, not ours, which a file cannot name"),
         ({}, [jbptt.rnn_cell(SQUARE)], r"config\[0\].* is an activation of your own, square"),
@@ -229,6 +229,19 @@ def test_what_is_no_file(tmp_path):
         jbptt.load("/dev/zero")
     with pytest.raises(FileNotFoundError):
         jbptt.load(tmp_path / "none")
+
+
+def test_where_no_file_can_be_written_is_named(tmp_path):
+    with pytest.raises(IsADirectoryError, match=f"'{tmp_path}'$"):
+        jbptt.save(tmp_path, {"a": jnp.ones(3)})
+    with pytest.raises(FileNotFoundError, match=f"'{tmp_path / 'none'}'$"):
+        jbptt.save(tmp_path / "none" / "file", {"a": jnp.ones(3)})
+
+
+def test_traced_parameters_have_no_numbers_to_be_saved(path):
+    with pytest.raises(TypeError, match=r"params.a is traced, .* outside of jax.jit"):
+        jax.jit(lambda a: jbptt.save(path, {"a": a}))(jnp.ones(3))
+    assert not path.exists()
 
 
 def test_float64_is_not_cut(path):

@@ -89,7 +89,10 @@ def generate(
         raise UserError("--prime must hold at least one character")
     unknown = sorted(set(prime) - set(vocabulary))
     if unknown:
-        raise UserError(f"--prime holds {unknown[0]!r}, which is not in the vocabulary of the training text")
+        raise UserError(
+            f"--prime {prime!r} holds {unknown[0]!r}, which is not in the vocabulary of the training text: "
+            f"name another, e.g. --prime {shlex.quote(vocabulary[-1])}"
+        )
     indices = jnp.asarray([vocabulary.index(character) for character in prime], jnp.int32)
     drawn = _sample(settings, params, jax.random.key(seed), indices, length, drawing)
     return "".join(vocabulary[index] for index in np.asarray(drawn))
