@@ -78,8 +78,9 @@ def dense_softmax_cross_entropy(
     - `targets`: class indices, integers [...] in 0..K-1 (any other index makes the loss NaN).
     - `weights`: broadcastable to [...]; 0 masks: no gradient comes of such a row, whatever its x.
     - `reduction`, `vjp`: as in `mse`. "auto" keeps all logits for JAX's derivative.
-    - `chunk`: how many steps of the first axis (of T, for x [T, B, I]) at once; None: as many as have 2¹⁸ logits. It
-      should not be an axis that is sharded over devices.
+    - `chunk`: how many steps of the first axis (of T, for x [T, B, I]) at once; None: as many as have 2¹⁸ logits, and
+      at least one, so that x [N, I] takes less memory than [1, N, I]. It should not be an axis that is sharded over
+      devices.
 
     Returns a scalar of x's dtype, summed in float32 at least. Raises ValueError for shapes that do not fit and for
     classes out of range, where they are known; TypeError for distributions in the place of classes, for which the two
