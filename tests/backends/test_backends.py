@@ -235,6 +235,20 @@ def test_padding_that_is_no_number(backend):
     jax.tree.map(np.testing.assert_array_equal, clean, padded)
 
 
+@every_backend
+def test_what_stays_is_not_what_the_cell_made_of_infinity(backend):
+    """With zoneout, of a relu that grows beyond all numbers."""
+    cell = jbptt.rnn_cell(jbptt.relu)
+    dtype = dtype_of(backend, Problem(cell, 3, (2,), 3, 18))
+    params = jax.tree.map(lambda leaf: leaf.astype(dtype), cell.init(jax.random.key(0), 3, 18))
+    xs = jnp.ones((4, 8, 3), dtype).at[1:].set(jnp.inf)
+    options = {"zoneout": 0.5, "key": jax.random.key(3)}
+    _, hs = jbptt.unroll(cell, params, xs, backend=backend, **options)
+    _, expected = jbptt.unroll(cell, params, xs, backend="scan", **options)
+    assert jnp.any(jnp.isfinite(expected[1])) and not jnp.all(jnp.isfinite(expected[1]))
+    np.testing.assert_array_equal(jnp.isfinite(hs[1]), jnp.isfinite(expected[1]))
+
+
 def test_every_backend_runs_something():
     """Else all its tests are skipped."""
     for backend in BACKENDS:

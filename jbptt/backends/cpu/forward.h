@@ -185,8 +185,8 @@ struct Forward<Cell>::Slice {
       before.c = Cell::kHasC ? load(c + own) : Vec{};
       State state = Cell::forward(x, hW, before, saved);
       if (zones_out) {
-        state.h = mixed(all.stays(p.h_stays, p.h_stay_rate, at, u), before.h, state.h);
-        if (Cell::kHasC) state.c = mixed(all.stays(p.c_stays, p.c_stay_rate, at, u), before.c, state.c);
+        state.h = mixed(p.h_stays, all.stays(p.h_stays, p.h_stay_rate, at, u), before.h, state.h);
+        if (Cell::kHasC) state.c = mixed(p.c_stays, all.stays(p.c_stays, p.c_stay_rate, at, u), before.c, state.c);
       }
       if (!all.valid(at)) state = {before.h, before.c};
       store(next + own, state.h);
@@ -201,7 +201,10 @@ struct Forward<Cell>::Slice {
     }
   }
 
-  static Vec mixed(Vec stays, Vec before, Vec made) { return stays * before + (1.0f - stays) * made; }
+  // Of flags one or the other: 0 times what was made, which may be infinite, is no number.
+  static Vec mixed(bool flags, Vec stays, Vec before, Vec made) {
+    return flags ? (stays != 0.0f ? before : made) : stays * before + (1.0f - stays) * made;
+  }
 
   const Forward& all;
   const RecurrenceArgs& p;
