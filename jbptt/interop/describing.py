@@ -134,5 +134,5 @@ def _cell(name, options):
         raise ValueError(f"there is no cell {name!r}")
     try:
         return MAKERS[name](**options)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} cannot be made: {error}") from None

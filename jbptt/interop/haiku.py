@@ -68,14 +68,14 @@ def to_haiku(
         flat = [NAMES[kind] + (f"_{n}" if n else "") for (kind, _), n in zip(cells, before, strict=True)]
     else:
         flat = [one for name in names for one in ([name] if isinstance(name, str) else name)]
-    if len(set(flat)) != len(cells):
+    if len(flat) != len(cells) or len(set(flat)) != len(cells):
         raise ValueError(f"names must be {len(cells)} different ones, one for each cell, got {flat}")
     theirs: dict[str, dict[str, Any]] = {}
     for name, (kind, arrays) in zip(flat, cells, strict=True):
-        theirs |= {
-            name + module: {key: jnp.asarray(array) for key, array in of_module.items()}
-            for module, of_module in _theirs(kind, arrays).items()
-        }
+        for module, of_module in _theirs(kind, arrays).items():
+            if name + module in theirs:  # "a" of an LSTM has a/linear, which may be a GRU's name
+                raise ValueError(f"names must not make two modules {name + module}, got {flat}")
+            theirs[name + module] = {key: jnp.asarray(array) for key, array in of_module.items()}
     return theirs
 
 

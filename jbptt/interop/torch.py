@@ -64,9 +64,7 @@ def from_torch(source: Any, *, prefix: str = "", nonlinearity: str = "tanh") -> 
     if nonlinearity not in NONLINEARITIES:
         raise ValueError(f"nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
     by_layer = _by_layer({name: value for name, value in state_dict.items() if name.startswith(prefix)}, prefix)
-    directions = alike("PyTorch", "number of directions", map(len, by_layer))
-    if directions > 2:
-        raise ValueError("source must have one direction or two")
+    alike("PyTorch", "number of directions", map(len, by_layer))
     return of_layers([tuple(_ours(*one, nonlinearity) for one in layer.items()) for layer in by_layer])
 
 
@@ -130,7 +128,10 @@ def _by_layer(state_dict, prefix) -> list[dict[str, dict[str, np.ndarray]]]:
     for name, match in matches.items():
         assert match  # those without are unknown
         kind, number, reverse = match.groups(default="")
-        found.setdefault(int(number or 0), {}).setdefault(reverse, {})[kind] = _array(state_dict[name])
+        direction = found.setdefault(int(number or 0), {}).setdefault(reverse, {})
+        if kind in direction:  # weight_ih_l0 and a Cell's weight_ih
+            raise ValueError(f"source has two of one layer's {kind}, {name} is the second")
+        direction[kind] = _array(state_dict[name])
     if sorted(found) != list(range(len(found))) or not found or any("" not in layer for layer in found.values()):
         raise ValueError(
             f"source must have weights of layers 0, 1, ..., each forward and maybe in reverse, got {sorted(matches)}"

@@ -139,6 +139,15 @@ def test_a_write_that_fails_leaves_the_old_file(path, monkeypatch, step):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_it_is_as_private_as_the_user_has_new_files(path):
+    before = os.umask(0o077)
+    try:
+        jbptt.save(path, {"a": jnp.ones(3)})
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def file_of(header, data=b""):
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + data
@@ -189,6 +198,9 @@ HOSTILE = {
     "options that are none": file_of(header_of(config='{"$cell": "lstm_cell", "options": [1]}'), EIGHT),
     "an option that there is not": file_of(header_of(config='{"$cell": "lstm_cell", "options": {"x": 1}}'), EIGHT),
     "an option that is wrong": file_of(header_of(config='{"$cell": "lstm_cell", "options": {"heads": -1}}'), EIGHT),
+    "an option beyond every float": file_of(
+        header_of(config=f'{{"$cell": "lstm_cell", "options": {{"forget_bias": 1{"0" * 400}}}}}'), EIGHT
+    ),
     "an unhashable option": file_of(
         header_of(config='{"$cell": "rnn_cell", "options": {"activation": {"a": []}}}'), EIGHT
     ),

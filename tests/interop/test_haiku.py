@@ -113,3 +113,8 @@ def test_what_is_refused():
         jbptt.interop.to_haiku([jbptt.gru], random_params([jbptt.gru]))
     with pytest.raises(ValueError, match="names must be 1 different ones"):
         jbptt.interop.to_haiku([jbptt.lstm], random_params([jbptt.lstm]), ["a", "b"])
+    two = [jbptt.lstm, jbptt.gru_reset_before]
+    with pytest.raises(ValueError, match="names must be 2 different ones"):
+        jbptt.interop.to_haiku(two, random_params(two), ["a", "b", "b"])
+    with pytest.raises(ValueError, match="names must not make two modules a/linear"):
+        jbptt.interop.to_haiku(two, random_params(two), ["a", "a/linear"])

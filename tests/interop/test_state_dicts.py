@@ -82,6 +82,16 @@ REFUSED = {
         "layer 1 has 7 inputs, and the one below it gives 2 features",
     ),
     "another name": (state_dict() | {"weight_g": np.ones(3)}, "not a recurrent layer's: weight_g"),
+    "a layer and a cell": (
+        state_dict() | {"weight_hh": state_dict()["weight_hh_l0"]},
+        "two of one layer's weight_hh, weight_hh is the second",
+    ),
+    "a layer of two numbers": (state_dict() | {"bias_hh_l00": np.ones(4 * H, "float32")}, "two of one layer's bias_hh"),
+    "directions of some layers": (
+        state_dict(suffixes=("", "_reverse"))
+        | {name.replace("l0", "l1"): array for name, array in state_dict().items()},
+        "one number of directions for all its layers",
+    ),
     "another type": ([1], "source must be a torch.nn.LSTM, .* got list"),
 }
 
