@@ -29,6 +29,10 @@ def test_what_is_installed_is_what_is_tested():
     assert Path(jbptt.__file__).samefile(installed[0].locate())
 
 
+def test_what_is_cited_is_this_version():
+    assert f"\nversion: {VERSION}\n" in (ROOT / "CITATION.cff").read_text()
+
+
 @pytest.mark.parametrize(
     ("names", "needed"),
     [

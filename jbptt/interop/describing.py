@@ -1,6 +1,7 @@
 """What stands in a file beside the arrays, as JSON: plain values, and the cells, layers and models of this library.
 
     plain values, lists, dicts    as they are
+    inf, -inf, nan                {"$float": "inf"}
     (1, 2)                        {"$tuple": [1, 2]}
     jbptt.lstm                    {"$cell": "lstm"}, a name of `jbptt cells`
     jbptt.lstm_cell(heads=2)      {"$cell": "lstm_cell", "options": {"heads": 2}}
@@ -12,6 +13,7 @@ Reading makes cells again by calling their makers, which check what they are giv
 """
 
 import inspect
+import math
 from typing import Any
 
 import numpy as np
@@ -62,6 +64,8 @@ CLASSES = {"$bidirectional": Bidirectional, "$seq2seq": Seq2Seq}
 def described(name: str, value: Any) -> Any:
     """The value as what JSON has. Raises TypeError or ValueError, naming it, for what a file cannot hold."""
     value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$float": str(value)}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Cell):
@@ -101,6 +105,8 @@ def made_again(value: Any) -> Any:
     (tag, of_tag), *others = value.items()
     if not others and tag == "$activation" and isinstance(of_tag, str) and of_tag in ACTIVATIONS:
         return ACTIVATIONS[of_tag]
+    if not others and tag == "$float" and of_tag in ("inf", "-inf", "nan"):
+        return float(of_tag)
     if not others and tag in (*CLASSES, "$tuple") and isinstance(of_tag, list):
         items = tuple(made_again(item) for item in of_tag)
         if tag == "$tuple":

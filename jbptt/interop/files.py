@@ -11,7 +11,7 @@ from jbptt import checks
 from jbptt._jax import types
 from jbptt.interop.describing import described, made_again
 from jbptt.interop.network import to_jax
-from jbptt.interop.safetensors import read_arrays, write_arrays
+from jbptt.interop.safetensors import in_short, read_arrays, write_arrays
 
 FORMAT = "jbptt 1"
 """What a file says it is; the number changes when what is written here can no longer be read by what came before."""
@@ -33,7 +33,7 @@ def save(path: str | os.PathLike, params: Any, config: Any = None) -> None:
     arrays: dict[str, np.ndarray] = {}
     structure = _structure("", params, arrays)
     texts = {"format": FORMAT, "version": version("jbptt"), "params": json.dumps(structure)}
-    write_arrays(path, arrays, texts | {"config": json.dumps(described("config", config))})
+    write_arrays(path, arrays, texts | {"config": json.dumps(described("config", config), allow_nan=False)})
 
 
 def load(path: str | os.PathLike) -> tuple[Any, Any]:
@@ -52,7 +52,7 @@ def load(path: str | os.PathLike) -> tuple[Any, Any]:
         if arrays:
             raise ValueError(f"there is no place for {', '.join(sorted(arrays)[:5])}")
     except (KeyError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not what jbptt.save writes: {error}") from None
+        raise ValueError(f"{path} is not what jbptt.save writes: {in_short(error)}") from None
     return params, config
 
 

@@ -109,33 +109,41 @@ def check_cell_params(name: str, cell: Cell, params: Any) -> None:
 def of_layers(found: Sequence[tuple[tuple[Cell, Params], ...]]) -> Converted:
     """The layers and their parameters, from (cell, parameters) of each direction of each layer.
 
-    Raises ValueError unless every layer's I is the features of the hs of the one below it.
+    Raises ValueError for no layers, and unless every layer's I is the features of the hs of the one below it.
     """
+    if not found:
+        raise ValueError("there must be at least one layer to convert")
     layers: list[Layer] = []
     params: list[Any] = []
     features = None
     for number, directions in enumerate(found):
-        for _, of_one in directions:
-            inputs = of_one["U"].shape[0]
-            if features not in (None, inputs):
-                raise ValueError(f"layer {number} has {inputs} inputs, and the one below it gives {features} features")
-        features = sum(features_of_h(*direction) for direction in directions)
+        features = _features(number, directions, features)
         cells, of_layer = zip(*directions, strict=True)
         layers.append(Bidirectional(*cells) if len(cells) == 2 else cells[0])
         params.append(tuple(of_layer) if len(cells) == 2 else of_layer[0])
     return layers, params
 
 
+def _features(number: int, directions: Iterable[tuple[Cell, Params]], below: int | None) -> int:
+    """Those of the hs of a layer, (cell, parameters) of each direction; `below`: those of the one below it, if any."""
+    directions = list(directions)
+    for _, params in directions:
+        inputs = params["U"].shape[0]
+        if below not in (None, inputs):
+            raise ValueError(f"layer {number} has {inputs} inputs, and the one below it gives {below} features")
+    return sum(features_of_h(*direction) for direction in directions)
+
+
 def in_kinds(layers: Any, params: Any, to: str, kinds: Iterable[str]) -> list[tuple[tuple[str, Arrays], ...]]:
     """(kind, parameters) of each direction of each layer, for a library that has `kinds`.
 
-    Raises TypeError for what are no layers, ValueError for params that are not theirs, and for cells that `to`, the
-    other library, has not.
+    Raises TypeError for what are no layers, ValueError for params that are not theirs or do not fit the layer below,
+    and for cells that `to`, the other library, has not.
     """
     check_layers(layers)
     if not isinstance(params, (list, tuple)) or len(params) != len(layers):
         raise ValueError(f"params must be a list, one for each of {len(layers)} layers")
-    found, kinds = [], tuple(kinds)
+    found, kinds, features = [], tuple(kinds), None
     for number, (layer, of_layer) in enumerate(zip(layers, params, strict=True)):
         cells, of_cells = (layer, of_layer) if isinstance(layer, Bidirectional) else ((layer,), (of_layer,))
         if not isinstance(of_cells, (list, tuple)) or len(of_cells) != len(cells):
@@ -146,6 +154,7 @@ def in_kinds(layers: Any, params: Any, to: str, kinds: Iterable[str]) -> list[tu
                 name = getattr(cell, "name", type(cell).__name__)
                 raise ValueError(f"layers[{number}] is {name}, which {to} has not: it has {', '.join(kinds)}")
             check_cell_params(f"params[{number}]", cell, of_one)
+        features = _features(number, zip(cells, of_cells, strict=True), features)
         arrays = [{key: np.asarray(value) for key, value in of_one.items()} for of_one in of_cells]
         found.append(tuple(zip((KINDS[cell.rule] for cell in cells), arrays, strict=True)))
     return found

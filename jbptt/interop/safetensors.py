@@ -23,6 +23,9 @@ DTYPES = {
     "I32": np.dtype("int32"),
     "I16": np.dtype("int16"),
     "I8": np.dtype("int8"),
+    "U64": np.dtype("uint64"),
+    "U32": np.dtype("uint32"),
+    "U16": np.dtype("uint16"),
     "U8": np.dtype("uint8"),
     "BOOL": np.dtype("bool"),
 }
@@ -31,8 +34,8 @@ DTYPES = {
 def read_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """(the arrays, the texts beside them) of a file.
 
-    Raises ValueError, naming the file, if it is no whole safetensors file or has a dtype that NumPy has not; OSError if
-    it cannot be read; ImportError without safetensors.
+    Raises ValueError, naming the file, if it is no whole safetensors file or has a dtype that is not in DTYPES; OSError
+    if it cannot be read; ImportError without safetensors.
     """
     safetensors, path = library("safetensors", INSTALLED_BY), Path(path)
     if path.exists() and not path.is_file():  # a device may have no end
@@ -43,7 +46,7 @@ def read_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[st
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         return {name: _array(name, entry) for name, entry in entries}, header.get("__metadata__") or {}
     except (safetensors.SafetensorError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no whole safetensors file: {error}") from None
+        raise ValueError(f"{path} is no whole safetensors file: {in_short(error)}") from None
 
 
 def write_arrays(path: str | os.PathLike, arrays: dict[str, np.ndarray], texts: dict[str, str]) -> None:
@@ -59,6 +62,11 @@ def write_arrays(path: str | os.PathLike, arrays: dict[str, np.ndarray], texts: 
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
     save = library("safetensors.numpy", INSTALLED_BY).save
     write_atomically(path, save({name: np.asarray(array, order="C") for name, array in arrays.items()}, texts))
+
+
+def in_short(error: Exception) -> str:
+    """Its message, of which a file may be the author, in one line of at most 300 printable characters."""
+    return "".join(filter(str.isprintable, " ".join(str(error).split())))[:300]
 
 
 def _array(name, entry):

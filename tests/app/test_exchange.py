@@ -100,6 +100,7 @@ def test_import_refuses(fails, exported, tmp_path):
         (about | {"run": about["run"] | {"vocabulary": 3}}, "look at 'vocabulary'"),
         (about | {"run": about["run"] | {"vocabulary": "abc"}}, "they are not of the run's settings"),
         (about | {"run": about["run"] | {"settings": {"hidden": "8"}}}, "look at 'hidden'"),
+        (about | {"run": about["run"] | {"settings": {"layers": 10**12}}}, "fewer arrays than the run's settings have"),
         (about | {"run": about["run"] | {"settings": {"hidden": 200_000}}}, "they are not of the run's settings"),
     ):
         library.save("wrong.safetensors", params, wrong)

@@ -123,6 +123,8 @@ def test_what_is_refused():
     for message, module in refused.items():
         with pytest.raises((TypeError, ValueError), match=message):
             jbptt.interop.from_flax(module, {} if isinstance(module, linen.Module) else None)
+    with pytest.raises(ValueError, match="at least one layer"):
+        jbptt.interop.from_flax([])
     with pytest.raises(ValueError, match="variables must be what init gives"):
         jbptt.interop.from_flax(linen.GRUCell(H))
     with pytest.raises(ValueError, match=r"variables must be a GRUCell's, ir, iz, in, hr, hz, hn, got \['hi'\]"):

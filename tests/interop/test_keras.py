@@ -111,6 +111,8 @@ def test_what_is_refused():
     for message, layer in refused.items():
         with pytest.raises((TypeError, ValueError), match=message):
             jbptt.interop.from_keras(layer)
+    with pytest.raises(ValueError, match="at least one layer"):
+        jbptt.interop.from_keras([])
     with pytest.raises(ValueError, match="lstm_projected, which keras has not"):
         jbptt.interop.to_keras([jbptt.lstm_projected], random_params([jbptt.lstm_projected]))
     two = [jbptt.Bidirectional(jbptt.lstm, jbptt.gru)]

@@ -43,7 +43,9 @@ def test_where_each_weight_goes():
 def test_a_prefix_and_a_file(tmp_path):
     save_file = pytest.importorskip("safetensors.numpy").save_file
     theirs = state_dict(4, 2)
-    model = {f"encoder.{name}": array for name, array in theirs.items()} | {"head.weight": np.ones((2, 2), "int8")}
+    model = {f"encoder.{name}": array for name, array in theirs.items()} | {
+        f"head.{dtype}": np.ones((2, 2), dtype) for dtype in ("int8", "uint16", "uint32", "uint64")
+    }
     save_file({name: np.ascontiguousarray(array) for name, array in model.items()}, tmp_path / "model.safetensors")
     from_file = jbptt.interop.from_torch(tmp_path / "model.safetensors", prefix="encoder.")
     assert from_file[0] == [jbptt.lstm, jbptt.lstm]
@@ -123,6 +125,8 @@ def test_what_is_not_ours_is_refused_before_their_library_is_needed(convert):
         convert([jbptt.lstm], params[0])
     with pytest.raises(ValueError, match=r"params\[0\]: params must have the keys"):
         convert([jbptt.lstm], [{"U": jnp.ones((3, 8))}])
+    with pytest.raises(ValueError, match="layer 1 has 3 inputs, and the one below it gives 2 features"):
+        convert([jbptt.lstm, jbptt.lstm], [params[0], params[0]])
     with pytest.raises(ValueError, match=r"params\[0\] must be a pair"):
         convert([jbptt.Bidirectional(jbptt.lstm, jbptt.lstm)], params)
     with pytest.raises(ValueError, match=r"layers\[0\] is slstm, which .* has not"):

@@ -62,7 +62,9 @@ def import_run(file: Path, out: Path | None) -> Path:
     settings = settings_of(config, file)
     runs.use_dtype(settings)
     start = partial(initial_carry, settings, len(config["vocabulary"]))
-    with _told(file):  # before there are arrays of what sizes the file says
+    with _told(file):  # before there are as many layers, or arrays of what sizes, as the file says
+        if len(jax.tree.leaves(params)) < settings.layers:
+            raise ValueError(f"{file}: params have fewer arrays than the run's settings have layers")
         like = jax.eval_shape(start).params
         params = checks.like(f"{file}: params", params, like, "they are not of the run's settings")
     run = new_run_folder(out, "chars")
