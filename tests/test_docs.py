@@ -48,6 +48,7 @@ def is_close(printed, shown):
 
 def test_readme_is_short_and_prints_little_differences_and_costs_that_fall():
     assert len(README.read_text().splitlines()) <= 150
+    assert CLAIMS
     _, shown = BLOCK.search(README.read_text()).groups()
     assert float(re.search(r"relative difference: (\S+)", shown)[1]) < 1e-5
     costs = [float(cost) for cost in re.findall(r"cost (\S+)", shown)]

@@ -101,6 +101,8 @@ def _directions(module, params):
     if module.merge_fn is not type(module).merge_fn:
         raise ValueError(f"{name}.merge_fn must be flax's own, which joins both directions' features")
     sides = ("forward_rnn", "backward_rnn")
+    if params is not None and set(params) != set(sides):
+        raise ValueError(f"variables must be a Bidirectional's, {', '.join(sides)}, got {sorted(params)}")
     return tuple(_cell(getattr(module, side), None if params is None else params[side], True) for side in sides)
 
 
@@ -155,6 +157,8 @@ def _of_linen(params, kind, name):
     names = {side: [side + gate for gate in GATES[kind]] for side in "ih"}
     if set(params) != {*names["i"], *names["h"]}:
         raise ValueError(f"variables must be a {name}'s, {', '.join(names['i'] + names['h'])}, got {sorted(params)}")
+    if without := [name for name in params if "kernel" not in params[name]]:
+        raise ValueError(f"variables must have a kernel for each of a {name}'s parts, {', '.join(without)} have none")
     sides = []
     for side in names.values():
         layers = [(np.asarray(params[name]["kernel"]), params[name].get("bias")) for name in side]

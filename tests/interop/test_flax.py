@@ -129,5 +129,10 @@ def test_what_is_refused():
         jbptt.interop.from_flax(linen.GRUCell(H))
     with pytest.raises(ValueError, match=r"variables must be a GRUCell's, ir, iz, in, hr, hz, hn, got \['hi'\]"):
         jbptt.interop.from_flax(linen.GRUCell(H), {"hi": {}})
+    with pytest.raises(ValueError, match="a kernel for each of a SimpleCell's parts, h have none"):
+        jbptt.interop.from_flax(linen.SimpleCell(H), {"i": {"kernel": jnp.ones((I, H))}, "h": {}})
+    both = linen.Bidirectional(*[linen.RNN(linen.SimpleCell(H)) for _ in range(2)])
+    with pytest.raises(ValueError, match=r"variables must be a Bidirectional's, forward_rnn, .* got \['cell'\]"):
+        jbptt.interop.from_flax(both, {"params": {"cell": {}}})
     with pytest.raises(ValueError, match="lstm_projected, which flax has not"):
         jbptt.interop.to_flax([jbptt.lstm_projected], random_params([jbptt.lstm_projected]))
