@@ -141,6 +141,14 @@ def test_integers_and_no_batch_axis():
     assert_close(jax.jit(both)(params), jax.jit(in_turn(both))(params), 0)
 
 
+@pytest.mark.parametrize(("T", "of_features", "picked"), [(96, 1, 2), (130, 1, 1)])
+def test_rows_that_are_picked_are_no_work(T, of_features, picked):
+    params, xs, _ = given([LSTM, LSTM], T=T, I=300)
+    indices = jnp.zeros(xs.shape[:-1], jnp.int32)
+    calls = [calls_of(lambda *args: jbptt.stack([LSTM, LSTM], *args), params, x) for x in (xs, indices)]
+    assert calls == [of_features, picked]
+
+
 @pytest.mark.parametrize("wrt", [0, 1, 2])
 def test_only_what_is_wanted(wrt):
     layers = [LSTM, GRU]

@@ -19,6 +19,7 @@ from jbptt.backends.cpu.batching import NO_AXIS
 from jbptt.backends.cpu.calls import Saved
 from jbptt.backends.cpu.transformed import call_kernel
 from jbptt.backends.protocol import narrowed_to
+from jbptt.feedforward.rows import is_index
 from jbptt.recurrence.inputs import Inputs, Outputs, Spec
 from jbptt.recurrence.plain import plain, plain_residuals
 
@@ -44,12 +45,18 @@ def preferred(together: Together, all_inputs: Sequence[Inputs]) -> bool:
         and T >= LEAST_STEPS
         and not (together.chained and any(spec.reverse for spec in together.specs))
         and all(
-            T * sum(leaf.size for leaf in jax.tree.leaves(inputs.consts)) >= LEAST_WORK
+            T * _multiplications(inputs) >= LEAST_WORK
             and alone.unsupported(spec, inputs) is None
             and alone.preferred(spec, inputs)
             for spec, inputs in zip(together.specs, all_inputs, strict=True)
         )
     )
+
+
+def _multiplications(inputs):
+    """Of a step: none of U's where it is picked from."""
+    params = inputs.consts.params
+    return sum(leaf.size for name, leaf in params.items() if not (name == "U" and is_index(inputs.given_xs)))
 
 
 def run(together: Together, all_inputs: tuple[Inputs, ...]) -> tuple[Outputs, ...]:
