@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = sorted((Path(__file__).parent / "cases").glob("*.py"))
-OF_THE_TESTS = {"XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR"}
-OF_A_USER = {name: value for name, value in os.environ.items() if name not in OF_THE_TESTS}
+OF_A_USER = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+WITHOUT_FLAGS = {name: value for name, value in OF_A_USER.items() if name != "XLA_FLAGS"}
 
 
 def environment_of(script):
-    """A user's, but for scripts of the command line: what they ask is no matter of how programs are compiled, and
-    compiling is most of a short training run."""
-    return os.environ if 'with_name("jbptt")' in script.read_text() else OF_A_USER
+    """A user's; for scripts of the command line with the tests' flags: what they ask is no matter of how programs are
+    compiled, and compiling is most of a short training run."""
+    return OF_A_USER if 'with_name("jbptt")' in script.read_text() else WITHOUT_FLAGS
 
 
 @pytest.mark.full
