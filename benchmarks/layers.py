@@ -37,6 +37,7 @@ LAYERS = {
 @options.quick
 def main(cells, sizes, rounds, out, quick):
     sizes, rounds = (QUICK, 3) if quick else (sizes, rounds)
+    shared = machine.facts()
     file = results.start("layers", out, False, {})
     click.echo("| cell | T x B x I x H | layers | forward, ms | in turn | gradients, ms | in turn |")
     click.echo("| --- | --- | --- | ---: | ---: | ---: | ---: |")
@@ -44,7 +45,7 @@ def main(cells, sizes, rounds, out, quick):
         for cell in cells:
             for name in LAYERS:
                 rows = measure(cell, size, name, rounds)
-                file.add([machine.facts() | {"date": machine.now()} | row for row in rows])
+                file.add([shared | {"date": machine.now()} | row for row in rows])
                 click.echo(line(rows))
     click.echo(file.path, err=True)
 
