@@ -19,7 +19,7 @@ struct BackwardScratch {
             piece(std::max(of_weights ? Gradients::packed(plan, rows) : 0, of_xs ? Gradients::dx_rows(plan) : 0))),
         dp(plan.kind.extra == Extra::peepholes ? whole_lines(3 * static_cast<size_t>(plan.Hp)) : 0),
         size{piece(WT) + piece(UT), of_worker + dp + kMostExcess,
-             plan.gate_width + 5 * static_cast<size_t>(plan.Hp)} {}
+             2 * plan.gate_width + 5 * static_cast<size_t>(plan.Hp)} {}
 
   static size_t columns_at_x(const Plan& plan) { return static_cast<size_t>(plan.vectors) * plan.S * kLanes; }
 
@@ -47,13 +47,17 @@ class Backward : Call, public Recurrence {
   }
 
   int batch_slices() const override { return slices; }
-  void run_slice(int slice) override { run(slice, {0, p.T}); }
+  void run_slice(int n) override { at_share(n, slice(n)).run({0, p.T}); }
   int blocks() const override { return number_of_blocks(); }
   void run_block(int n) override {
     const int first = blocks() - 1 - n;
-    run(0, block(first));
+    at_share(0, slice(0)).run(block(first));
     if (p.hands_down) gradients_.of_xs(first, UT_, Scratch(of_workers_, size_.of_worker));
   }
+
+  int parts_of_units() const override { return parts; }
+  int stages() const override { return p.T + 1; }
+  void run_stage(int n, int stage) override { at_share(0, part(n)).run_stage(p.T - 1 - stage); }
 
   // Over all of time: blocks of the weights' gradients, and rows of dx, for whoever is free.
   int completions() const override { return weight_tasks() + (p.dxs && !p.hands_down ? gradients_.row_tasks() : 0); }
@@ -82,12 +86,11 @@ class Backward : Call, public Recurrence {
   static int panels_of(int vectors) { return (vectors + kPanel - 1) / kPanel; }
   int weight_tasks() const { return p.dW ? gradients_.weight_tasks() : 0; }
 
-  void run(int slice, Steps steps) {
-    const int first = row_of(slice), rows = row_of(slice + 1) - first;
+  Slice at_share(int n, Share share) const {
     const size_t of_thread = size_.size.per_thread - size_.of_worker - size_.dp;
-    const size_t from = whole_lines(slice * of_thread + first * size_.size.per_row);
-    const Scratch own(of_slices_ + from, of_thread + rows * size_.size.per_row);
-    Slice(*this, own, slice, first, rows).run(steps);
+    const size_t from = whole_lines(n * of_thread + share.first_row * size_.size.per_row);
+    const Scratch own(of_slices_ + from, of_thread + share.rows * size_.size.per_row);
+    return Slice(*this, own, dp_ + n * size_.dp, share);
   }
 
   void sum_of_slices() {
@@ -104,35 +107,55 @@ class Backward : Call, public Recurrence {
   float *WT_, *UT_, *of_workers_, *dp_, *of_slices_;
 };
 
-// Some rows of the batch, from the last step to the first. All inline, so that its members can be in registers:
-// a store of floats might change them where `this` is known elsewhere, which cost small sizes an eighth.
+// Some rows of the batch and some units, from the last step to the first. All inline, so that its members can be in
+// registers: a store of floats might change them where `this` is known elsewhere, which cost small sizes an eighth.
 template <class Cell>
 struct Backward<Cell>::Slice {
-  Slice(const Backward& all, Scratch scratch, int slice, int first, int rows)
-      : all(all), p(all.p), Hp(all.Hp), gate_width(all.gate_width), first(first), rows(rows),
-        resets(p.marks && p.h_reset), zones_out(all.zones_out()), dp(all.dp_ + slice * all.size_.dp), dh(taken(scratch, true)),
-        dc(taken(scratch, true)), dh_reset(taken(scratch, p.dh_reset)), dc_reset(taken(scratch, p.dc_reset)),
-        from_delta(taken(scratch, p.h_mask)), delta(scratch.take(static_cast<size_t>(rows) * gate_width)) {}
+  Slice(const Backward& all, Scratch scratch, float* dp, Share share)
+      : all(all), p(all.p), Hp(all.Hp), gate_width(all.gate_width), first(share.first_row), rows(share.rows),
+        u0(share.u0), u1(share.u1), resets(p.marks && p.h_reset), zones_out(all.zones_out()), dp(dp),
+        dh(taken(scratch, true)), dc(taken(scratch, true)), dh_reset(taken(scratch, p.dh_reset)),
+        dc_reset(taken(scratch, p.dc_reset)), from_delta(taken(scratch, p.h_mask)),
+        deltas{scratch.take(static_cast<size_t>(rows) * gate_width),
+               all.parts > 1 ? scratch.take(static_cast<size_t>(rows) * gate_width) : deltas[0]} {}
 
   void run(Steps steps) {
     if (steps.to == p.T) begin();
     for (int step = steps.to - 1; step >= steps.from; --step) {
-      const int t = all.time(step);
-      for (int u = 0; u < all.vectors; ++u) step_units(t, u);
-      if (step > 0 || resets || p.dh0) add_product_with_delta();
-      if (p.marks)
-        for (int r = 0; r < rows; ++r)
-          if (const size_t row = all.row(t, first + r); all.reset(row) || all.cut(row)) {
-            accumulate_and_clear(dh, all.reset(row) ? dh_reset : nullptr, r);
-            accumulate_and_clear(dc, all.reset(row) ? dc_reset : nullptr, r);
-          }
+      make_delta(step);
+      go_before(step);
     }
     if (steps.from == 0) end();
   }
 
+  // What follows from the δ of all units of the step after, and this step's of these.
+  void run_stage(int step) {
+    if (step == p.T - 1) begin();
+    else go_before(step + 1);
+    if (step >= 0) make_delta(step);
+    else end();
+  }
+
+  [[gnu::always_inline]] void make_delta(int step) {
+    const int t = all.time(step);
+    for (int u = u0; u < u1; ++u) step_units(t, u, deltas[step % 2]);
+  }
+
+  [[gnu::always_inline]] void go_before(int step) {
+    const int t = all.time(step);
+    if (step > 0 || resets || p.dh0) add_product_with(deltas[step % 2]);
+    if (p.marks)
+      for (int r = 0; r < rows; ++r)
+        if (const size_t row = all.row(t, first + r); all.reset(row) || all.cut(row)) {
+          accumulate_and_clear(dh, all.reset(row) ? dh_reset : nullptr, r);
+          accumulate_and_clear(dc, all.reset(row) ? dc_reset : nullptr, r);
+        }
+  }
+
   [[gnu::always_inline]] void begin() {
     for (float* gradient : {dh, dc, dh_reset, dc_reset})
-      if (gradient) std::fill_n(gradient, static_cast<size_t>(rows) * Hp, 0.0f);
+      if (gradient)
+        for (int r = 0; r < rows; ++r) std::fill_n(gradient + own(r), (u1 - u0) * kLanes, 0.0f);
     if (p.dh_last) copy_rows(p.dh_last, p.H, first, dh, Hp, 0);
     if (p.dc_last) copy_rows(p.dc_last, p.H, first, dc, Hp, 0);
   }
@@ -144,54 +167,56 @@ struct Backward<Cell>::Slice {
     if (p.dc_reset) copy_rows(dc_reset, Hp, 0, p.dc_reset, p.H, first);
   }
 
+  size_t own(int r) const { return static_cast<size_t>(r) * Hp + u0 * kLanes; }
+  int units() const { return std::min(u1 * kLanes, p.H) - u0 * kLanes; }
+
   float* taken(Scratch& scratch, bool wanted) const {
     return wanted ? scratch.take(static_cast<size_t>(rows) * Hp) : nullptr;
   }
 
   [[gnu::always_inline]] void copy_rows(const float* from, size_t from_row, int from0, float* to, size_t to_row,
                                         int to0) const {
-    for (int r = 0; r < rows; ++r) std::copy_n(from + (from0 + r) * from_row, p.H, to + (to0 + r) * to_row);
+    for (int r = 0; r < rows; ++r)
+      std::copy_n(from + (from0 + r) * from_row + u0 * kLanes, units(), to + (to0 + r) * to_row + u0 * kLanes);
   }
 
   // dh⁻ += Wᵀ δ, of the units that the product saw
-  [[gnu::always_inline]] void add_product_with_delta() {
-    for (int u = 0; u < all.vectors; u += kPanel) {
-      const int width = std::min(kPanel, all.vectors - u);
+  [[gnu::always_inline]] void add_product_with(const float* delta) {
+    for (int u = u0; u < u1; u += kPanel) {
+      const int width = std::min(kPanel, u1 - u);
       const float* WT = all.WT_ + static_cast<size_t>(gate_width) * u * kLanes;
       product(rows, width, gate_width, delta, gate_width, WT, width * kLanes,
               (p.h_mask ? from_delta : dh) + u * kLanes, Hp, !p.h_mask);
     }
     if (p.h_mask)
       for (int r = 0; r < rows; ++r)
-        for (int j = 0; j < p.H; ++j)
-          dh[static_cast<size_t>(r) * Hp + j] +=
-              from_delta[static_cast<size_t>(r) * Hp + j] * p.h_mask[static_cast<size_t>(first + r) * p.H + j];
+        for (int j = 0; j < units(); ++j)
+          dh[own(r) + j] += from_delta[own(r) + j] * p.h_mask[static_cast<size_t>(first + r) * p.H + u0 * kLanes + j];
   }
 
   // What crosses a reset goes to what the reset goes back to, if anybody asks for that, and no further; what comes to a
   // cut goes nowhere.
   [[gnu::always_inline]] void accumulate_and_clear(float* from, float* to, int r) const {
-    from += static_cast<size_t>(r) * Hp;
-    if (to) {
-      to += static_cast<size_t>(r) * Hp;
-      for (int j = 0; j < Hp; ++j) to[j] += from[j];
-    }
-    std::fill_n(from, Hp, 0.0f);
+    const int number = (u1 - u0) * kLanes;
+    from += own(r);
+    if (to)
+      for (int j = 0; j < number; ++j) to[own(r) + j] += from[j];
+    std::fill_n(from, number, 0.0f);
   }
 
   // From ∂C/∂(h, c) after the step to δ, and to ∂C/∂(h, c) before it, less Wᵀ δ.
-  [[gnu::always_inline]] void step_units(int t, int u) {
+  [[gnu::always_inline]] void step_units(int t, int u, float* delta) {
     const int lanes = all.lanes_of(u), vectors = all.vectors;
     Before before{};
     load_extra<Cell::kExtra>(all, p.p, u, before.extra);
     Vec sums[3] = {};
     for (int r = 0; r < rows; ++r) {
-      const size_t at = all.row(t, first + r), own = static_cast<size_t>(r) * Hp + u * kLanes;
+      const size_t at = all.row(t, first + r), here = static_cast<size_t>(r) * Hp + u * kLanes;
       float* saved_here = p.saved + (at * vectors + u) * S * kLanes;
       float* at_h = delta + (static_cast<size_t>(r) * vectors + u) * G * kLanes;
       const Vec dh_out = p.dhs ? load(p.dhs + at * p.H + u * kLanes, lanes) : Vec{};
       if (!all.valid(at)) {  // the state stayed, and so does its gradient
-        store(dh + own, load(dh + own) + dh_out);
+        store(dh + here, load(dh + here) + dh_out);
         for (int s = 0; s < S; ++s) store(saved_here + s * kLanes, Vec{});
         for (int g = 0; g < G; ++g) store(at_h + g * kLanes, Vec{});
         continue;
@@ -204,7 +229,7 @@ struct Backward<Cell>::Slice {
         before.c = load(all.c_before(t, first + r) + u * kLanes, lanes);
         c = load(p.cs + at * Hp + u * kLanes);
       }
-      Back later{load(dh + own) + dh_out, load(dc + own)}, stayed{};
+      Back later{load(dh + here) + dh_out, load(dc + here)}, stayed{};
       if (zones_out) {
         stayed.dh = all.stays(p.h_stays, p.h_stay_rate, at, u) * later.dh;
         if (Cell::kHasC) stayed.dc = all.stays(p.c_stays, p.c_stay_rate, at, u) * later.dc;
@@ -212,8 +237,8 @@ struct Backward<Cell>::Slice {
         if (Cell::kHasC) c = Cell::made_c(saved, before);
       }
       const Back back = Cell::backward(saved, before, c, later, d, sums);
-      store(dh + own, back.dh + stayed.dh);
-      store(dc + own, back.dc + stayed.dc);
+      store(dh + here, back.dh + stayed.dh);
+      store(dc + here, back.dc + stayed.dc);
       for (int s = 0; s < S; ++s) store(saved_here + s * kLanes, d[s]);
       for (int g = 0; g < G; ++g) store(at_h + g * kLanes, d[Cell::kAtH[g]]);
     }
@@ -223,9 +248,9 @@ struct Backward<Cell>::Slice {
 
   const Backward& all;
   const RecurrenceArgs& p;
-  const int Hp, gate_width, first, rows;
+  const int Hp, gate_width, first, rows, u0, u1;
   const bool resets, zones_out;
-  float *dp, *dh, *dc, *dh_reset, *dc_reset, *from_delta, *delta;
+  float *dp, *dh, *dc, *dh_reset, *dc_reset, *from_delta, *deltas[2];  // δ of a step and of the one before it, where parts of the units meet
 };
 
 }  // namespace jbptt

@@ -17,7 +17,7 @@ constexpr int kRowsAtOnce = 48;  // of the batch, whose sums stay in the first c
 inline ScratchSize forward_scratch(const Plan& plan) {
   const size_t z = plan.gate_width;
   return {piece(plan.I * z) + piece(plan.H * z) + piece(z),
-          kProjectedRows * z + static_cast<size_t>(kRowsAtOnce) * plan.panel_width + kMostExcess,
+          kProjectedRows * z + piece(static_cast<size_t>(kRowsAtOnce) * plan.panel_width) + kMostExcess,
           z + static_cast<size_t>(plan.Hp) * (plan.kind.has_c ? 5 : 4)};
 }
 
@@ -38,9 +38,13 @@ class Forward : Call, public Recurrence {
   }
 
   int batch_slices() const override { return slices; }
-  void run_slice(int slice) override { run(slice, {0, p.T}); }
+  void run_slice(int n) override { run(n, slice(n), {0, p.T}, true); }
   int blocks() const override { return number_of_blocks(); }
-  void run_block(int n) override { run(0, block(n)); }
+  void run_block(int n) override { run(0, slice(0), block(n), n == 0); }
+
+  int parts_of_units() const override { return parts; }
+  int stages() const override { return 1 + p.T; }
+  void run_stage(int n, int stage) override { run(n, part(n), {std::max(stage - 1, 0), stage}, stage == 0); }
 
   int completions() const override { return 0; }
   void complete(int, int) override {}
@@ -54,6 +58,7 @@ class Forward : Call, public Recurrence {
     U_ = scratch.take(static_cast<size_t>(I) * gate_width);
     W_ = scratch.take(static_cast<size_t>(H) * gate_width);
     b_ = scratch.take_zeros(gate_width);
+    sums_ = scratch.take(this->threads * of_sums());
     of_slices_ = scratch.take(0);
   }
 
@@ -61,75 +66,96 @@ class Forward : Call, public Recurrence {
 
   int share(int rows, int n) const { return static_cast<int>(int64_t{rows} * n / threads); }  // from where on it is n's
 
-  void run(int slice, Steps steps) {
-    const int first = row_of(slice), rows = row_of(slice + 1) - first;
-    const size_t from = whole_lines(slice * size_.per_thread + first * size_.per_row);
-    Slice(*this, Scratch(of_slices_ + from, size_.of(rows, 1) - size_.fixed), first, rows).run(steps);
+  size_t of_sums() const { return piece(static_cast<size_t>(kRowsAtOnce) * panel_width); }
+
+  void run(int worker, Share share, Steps steps, bool begins) {
+    const size_t of_slice = size_.per_thread - of_sums(), n = parts > 1 ? 0 : worker;
+    const size_t from = whole_lines(n * of_slice + share.first_row * size_.per_row);
+    const Scratch own(of_slices_ + from, of_slice + share.rows * size_.per_row);
+    Slice some(*this, own, sums_ + worker * of_sums(), share);
+    if (begins) some.begin();
+    some.run(steps);
   }
 
   const ScratchSize size_;
-  float *U_, *W_, *b_, *of_slices_;
+  float *U_, *W_, *b_, *sums_, *of_slices_;
 };
 
-// Some rows of the batch, from the first step to the last. All inline, so that its members can be in registers:
+// Some rows of the batch and some units, from the first step to the last. All inline, so that its members can be in registers:
 // a store of floats might change them where `this` is known elsewhere, which cost small sizes an eighth.
 template <class Cell>
 struct Forward<Cell>::Slice {
-  Slice(const Forward& all, Scratch scratch, int first, int rows)
-      : all(all), p(all.p), Hp(all.Hp), gate_width(all.gate_width), first(first), rows(rows),
-        ahead(std::max(1, std::min(p.T, kProjectedRows / rows))), zones_out(all.zones_out()),
+  Slice(const Forward& all, Scratch scratch, float* sums, Share share)
+      : all(all), p(all.p), Hp(all.Hp), gate_width(all.gate_width), first(share.first_row), rows(share.rows),
+        u0(share.u0), u1(share.u1), ahead(std::max(1, std::min(p.T, kProjectedRows / rows))), zones_out(all.zones_out()),
         zx(scratch.take(static_cast<size_t>(ahead) * rows * gate_width)),
-        sums(scratch.take(static_cast<size_t>(kRowsAtOnce) * all.panel_width)),
+        sums(sums),
         h(scratch.take(static_cast<size_t>(rows) * Hp)), next(scratch.take(static_cast<size_t>(rows) * Hp)),
         c(Cell::kHasC ? scratch.take(static_cast<size_t>(rows) * Hp) : nullptr),
         seen(p.h_mask ? scratch.take(static_cast<size_t>(rows) * Hp) : h),
         next_seen(p.h_mask ? scratch.take(static_cast<size_t>(rows) * Hp) : next) {}
 
+  // What the first step starts from.
+  void begin() {
+    for (float* state : {h, next, c, seen, next_seen})
+      if (state)
+        for (int r = 0; r < rows; ++r) std::fill_n(state + own(r), (u1 - u0) * kLanes, 0.0f);
+    for (int r = 0; r < rows; ++r) start(r, p.h0, p.c0);
+    start_again(0);
+  }
+
   void run(Steps steps) {
-    if (steps.from == 0) begin();
+    if (steps.from % 2) change_places();
     for (int step = steps.from; step < steps.to; ++step) {
       if (step % ahead == 0) project(step, std::min(ahead, p.T - step));
-      const int t = all.time(step);
-      for (int r = 0; r < rows; ++r)
-        if (all.reset(all.row(t, first + r))) start(r, p.h_reset, p.c_reset);
-      step_panels(t, zx + static_cast<size_t>(step % ahead) * rows * gate_width);
-      std::swap(h, next);
-      std::swap(seen, next_seen);
+      step_panels(all.time(step), zx + static_cast<size_t>(step % ahead) * rows * gate_width);
+      change_places();
+      if (step + 1 < p.T) start_again(step + 1);
     }
-    static_assert(kBlock % 2 == 0, "h and next have changed places back where a block begins");
     if (steps.to == p.T) end();
   }
 
-  [[gnu::always_inline]] void begin() {
-    for (float* state : {h, next, c, seen, next_seen})
-      if (state) std::fill_n(state, static_cast<size_t>(rows) * Hp, 0.0f);
-    for (int r = 0; r < rows; ++r) start(r, p.h0, p.c0);
+  void change_places() {
+    std::swap(h, next);
+    std::swap(seen, next_seen);
   }
 
   [[gnu::always_inline]] void end() {
     for (int r = 0; r < rows; ++r) {
-      std::copy_n(h + static_cast<size_t>(r) * Hp, p.H, p.h_last + static_cast<size_t>(first + r) * p.H);
-      if (Cell::kHasC)
-        std::copy_n(c + static_cast<size_t>(r) * Hp, p.H, p.c_last + static_cast<size_t>(first + r) * p.H);
+      const size_t to = static_cast<size_t>(first + r) * p.H + u0 * kLanes;
+      std::copy_n(h + own(r), units(), p.h_last + to);
+      if (Cell::kHasC) std::copy_n(c + own(r), units(), p.c_last + to);
     }
   }
 
-  [[gnu::always_inline]] void start(int r, const float* h_from, const float* c_from) {
-    const size_t from = static_cast<size_t>(first + r) * p.H, to = static_cast<size_t>(r) * Hp;
-    std::copy_n(h_from + from, p.H, h + to);
-    if (p.h_mask)
-      for (int j = 0; j < p.H; ++j) seen[to + j] = h[to + j] * p.h_mask[from + j];
-    if (Cell::kHasC) std::copy_n(c_from + from, p.H, c + to);
+  // The rows that a step resets.
+  [[gnu::always_inline]] void start_again(int step) {
+    const int t = all.time(step);
+    for (int r = 0; r < rows; ++r)
+      if (all.reset(all.row(t, first + r))) start(r, p.h_reset, p.c_reset);
   }
+
+  [[gnu::always_inline]] void start(int r, const float* h_from, const float* c_from) {
+    const size_t from = static_cast<size_t>(first + r) * p.H + u0 * kLanes, to = own(r);
+    std::copy_n(h_from + from, units(), h + to);
+    if (p.h_mask)
+      for (int j = 0; j < units(); ++j) seen[to + j] = h[to + j] * p.h_mask[from + j];
+    if (Cell::kHasC) std::copy_n(c_from + from, units(), c + to);
+  }
+
+  size_t own(int r) const { return static_cast<size_t>(r) * Hp + u0 * kLanes; }
+  int units() const { return std::min(u1 * kLanes, p.H) - u0 * kLanes; }
 
   // x U + b of some steps, [step, row, gate_width].
   [[gnu::always_inline]] void project(int step, int steps) {
     if (p.indices) return pick_rows(step, steps);
-    for (int n = 0; n < steps * rows; ++n) std::copy_n(all.b_, gate_width, zx + static_cast<size_t>(n) * gate_width);
-    for (int panel = 0; panel < all.panels; ++panel) {
-      const int u0 = panel * Cell::kUnits, width = all.vectors_in(panel) * G;
-      const float* U = all.U_ + static_cast<size_t>(p.I) * u0 * G * kLanes;
-      float* to = zx + static_cast<size_t>(u0) * G * kLanes;
+    const int at = u0 * G * kLanes;
+    for (int n = 0; n < steps * rows; ++n)
+      std::copy_n(all.b_ + at, (u1 - u0) * G * kLanes, zx + static_cast<size_t>(n) * gate_width + at);
+    for (int panel = u0 / Cell::kUnits; panel < panels_end(); ++panel) {
+      const int first_vector = panel * Cell::kUnits, width = all.vectors_in(panel) * G;
+      const float* U = all.U_ + static_cast<size_t>(p.I) * first_vector * G * kLanes;
+      float* to = zx + static_cast<size_t>(first_vector) * G * kLanes;
       if (rows >= kTileRows || steps == 1) {
         for (int s = 0; s < steps; ++s)
           product(rows, width, p.I, p.xs + all.row(all.time(step + s), first) * p.I, p.I, U, width * kLanes,
@@ -145,25 +171,28 @@ struct Forward<Cell>::Slice {
 
   // The same of one-hot x: a row of U for each.
   void pick_rows(int step, int steps) {
-    float* to = zx;
+    const int at = u0 * G * kLanes;
     for (int s = 0; s < steps; ++s)
       for (int r = 0; r < rows; ++r) {
-        const float *U = all.row_of_U(all.row(all.time(step + s), first + r)), *b = all.b_;
-        for (int u = 0; u < all.vectors; ++u)
+        const float *U = all.row_of_U(all.row(all.time(step + s), first + r)), *b = all.b_ + at;
+        float* to = zx + (static_cast<size_t>(s) * rows + r) * gate_width + at;
+        for (int u = u0; u < u1; ++u)
           for (int g = 0; g < G; ++g, to += kLanes, b += kLanes)
             store(to, U ? load(b) + load(U + static_cast<size_t>(g) * p.H + u * kLanes, all.lanes_of(u)) : load(b));
       }
   }
 
+  int panels_end() const { return (u1 + Cell::kUnits - 1) / Cell::kUnits; }
+
   [[gnu::always_inline]] void step_panels(int t, const float* zx_of_step) {
-    for (int panel = 0; panel < all.panels; ++panel) {
-      const int u0 = panel * Cell::kUnits, units = all.vectors_in(panel), width = units * G;
-      const float* W = all.W_ + static_cast<size_t>(p.H) * u0 * G * kLanes;
+    for (int panel = u0 / Cell::kUnits; panel < panels_end(); ++panel) {
+      const int first_vector = panel * Cell::kUnits, units = all.vectors_in(panel), width = units * G;
+      const float* W = all.W_ + static_cast<size_t>(p.H) * first_vector * G * kLanes;
       for (int r0 = 0; r0 < rows; r0 += kRowsAtOnce) {
         const int r1 = std::min(r0 + kRowsAtOnce, rows);
         product(r1 - r0, width, p.H, seen + static_cast<size_t>(r0) * Hp, Hp, W, width * kLanes, sums, width * kLanes,
                 false);
-        for (int u = 0; u < units; ++u) step_units(t, r0, r1, u0 + u, zx_of_step, sums + u * G * kLanes, width);
+        for (int u = 0; u < units; ++u) step_units(t, r0, r1, first_vector + u, zx_of_step, sums + u * G * kLanes, width);
       }
     }
   }
@@ -175,25 +204,25 @@ struct Forward<Cell>::Slice {
     Before before{};
     load_extra<Cell::kExtra>(all, p.p, u, before.extra);
     for (int r = r0; r < r1; ++r, hW_sums += width * kLanes) {
-      const size_t at = all.row(t, first + r), own = static_cast<size_t>(r) * Hp + u * kLanes;
+      const size_t at = all.row(t, first + r), here = static_cast<size_t>(r) * Hp + u * kLanes;
       Vec x[G], hW[G], saved[S];
       for (int g = 0; g < G; ++g) {
         x[g] = load(zx_of_step + static_cast<size_t>(r) * gate_width + (u * G + g) * kLanes);
         hW[g] = load(hW_sums + g * kLanes);
       }
-      before.h = load(h + own);
-      before.c = Cell::kHasC ? load(c + own) : Vec{};
+      before.h = load(h + here);
+      before.c = Cell::kHasC ? load(c + here) : Vec{};
       State state = Cell::forward(x, hW, before, saved);
       if (zones_out) {
         state.h = mixed(p.h_stays, all.stays(p.h_stays, p.h_stay_rate, at, u), before.h, state.h);
         if (Cell::kHasC) state.c = mixed(p.c_stays, all.stays(p.c_stays, p.c_stay_rate, at, u), before.c, state.c);
       }
       if (!all.valid(at)) state = {before.h, before.c};
-      store(next + own, state.h);
+      store(next + here, state.h);
       if (p.h_mask)
-        store(next_seen + own, state.h * load(p.h_mask + static_cast<size_t>(first + r) * p.H + u * kLanes, lanes));
+        store(next_seen + here, state.h * load(p.h_mask + static_cast<size_t>(first + r) * p.H + u * kLanes, lanes));
       store(p.hs + at * p.H + u * kLanes, state.h, lanes);
-      if (Cell::kHasC) store(c + own, state.c);
+      if (Cell::kHasC) store(c + here, state.c);
       if (p.saved) {
         for (int s = 0; s < S; ++s) store(p.saved + (at * vectors + u) * S * kLanes + s * kLanes, saved[s]);
         if (Cell::kHasC) store(p.cs + at * Hp + u * kLanes, state.c);
@@ -208,7 +237,7 @@ struct Forward<Cell>::Slice {
 
   const Forward& all;
   const RecurrenceArgs& p;
-  const int Hp, gate_width, first, rows, ahead;
+  const int Hp, gate_width, first, rows, u0, u1, ahead;
   const bool zones_out;
   float *zx, *sums, *h, *next, *c, *seen, *next_seen;  // seen: h as the product sees it
 };

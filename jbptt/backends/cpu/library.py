@@ -87,8 +87,7 @@ class Library:
         functions = _opened(BUILT / f"{self.instruction_set}.so")
         functions.jbptt_scratch(kind.encode(), backward, rows, I, H, of_weights, of_xs, floats)
         fixed, per_thread, per_row = floats
-        threads = _threads() if backward else min(_threads(), B)
-        return fixed + threads * per_thread + B * per_row
+        return fixed + _threads() * per_thread + B * per_row
 
 
 @cache

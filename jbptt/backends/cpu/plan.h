@@ -17,6 +17,9 @@ namespace jbptt {
 // Multiplications of a thread: with fewer it would be done before another is awake.
 constexpr size_t kLeastWork = 2'000'000;
 
+// Bytes of W that threads with rows of their own may each read at every step; of more each has a part.
+constexpr size_t kLargestShared = 1 << 20;
+
 constexpr int kProjectedRows = 48;       // of x U, ahead of the steps that use them
 constexpr int kBlock = kProjectedRows;  // steps of one sequence at a time, beside others' of another recurrence
 
@@ -76,9 +79,19 @@ struct Plan {
 struct Call : Plan {
   Call(const Kind& kind, const RecurrenceArgs& args, int threads, const ScratchSize& size)
       : Plan(kind, args.I, args.H), p(args), busy(threads_with_work(*this, args, threads)),
-        threads(std::min(busy, room(args, size))), slices(std::min(this->threads, args.B)) {}
+        threads(std::min(busy, room(args, size))), parts(parts_of_units(*this, args, this->threads)),
+        slices(parts > 1 ? 1 : std::min(this->threads, args.B)) {}
 
-  int row_of(int slice) const { return static_cast<int>(static_cast<int64_t>(p.B) * slice / slices); }
+  // Rows of the batch, and vectors of units.
+  struct Share {
+    int first_row, rows, u0, u1;
+  };
+  Share slice(int n) const {
+    const int first = row_of(n);
+    return {first, row_of(n + 1) - first, 0, vectors};
+  }
+  Share part(int n) const { return {0, p.B, first_vector(n), first_vector(n + 1)}; }
+
   // Some steps of all, which may be a task.
   struct Steps {
     int from, to;
@@ -125,6 +138,7 @@ struct Call : Plan {
   const RecurrenceArgs& p;
   const int busy;     // threads that there is work for
   const int threads;  // and memory
+  const int parts;    // of the units, a thread each, that meet at every step; 1: slices of the batch, that need not
   const int slices;   // of the batch's rows, a task each
 
  private:
@@ -132,6 +146,19 @@ struct Call : Plan {
     const size_t work = static_cast<size_t>(args.T) * args.B * (args.I + args.H) * plan.gate_width / kLeastWork;
     return static_cast<int>(std::min(static_cast<size_t>(threads), work + 1));
   }
+
+  static int parts_of_units(const Plan& plan, const RecurrenceArgs& args, int threads) {
+    const size_t W = static_cast<size_t>(plan.H) * plan.gate_width * sizeof(float);
+    return args.B >= threads && W < kLargestShared ? 1 : std::min(threads, granules(plan));
+  }
+
+  // Parts are of whole panels, forward and back.
+  static int granules(const Plan& plan) { return (plan.vectors + kPanel - 1) / kPanel; }
+  int first_vector(int part) const {
+    return std::min(vectors, static_cast<int>(static_cast<int64_t>(granules(*this)) * part / parts) * kPanel);
+  }
+
+  int row_of(int slice) const { return static_cast<int>(static_cast<int64_t>(p.B) * slice / slices); }
 
   static int room(const RecurrenceArgs& args, const ScratchSize& size) {
     assert(args.scratch_floats >= size.of(args.B, 1));

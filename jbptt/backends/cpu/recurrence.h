@@ -26,14 +26,93 @@ class Recurrence {
   virtual int blocks() const = 0;
   virtual void run_block(int block) = 0;  // some steps of a batch of one slice: blocks one after the other are all
 
+  // Or in parts, whose stages each need all parts of the one before.
+  virtual int parts_of_units() const = 0;
+  virtual int stages() const = 0;
+  virtual void run_stage(int part, int stage) = 0;
+
   virtual int completions() const = 0;
   virtual void complete(int n, int worker) = 0;
+};
+
+// Stages of some work, told by whoever is at them to whoever waits for them.
+class Progress {
+ public:
+  int done() const { return done_.load(std::memory_order_acquire); }
+
+  void wait_for(int stages) const {
+    for (int spins = 0; done() < stages; ++spins) {
+      if (spins < kSpins) pause_briefly();
+      else std::this_thread::yield();  // whoever is at it may need this processor
+    }
+  }
+
+  // Tells at its end, after an exception too, or whoever waits would do so for ever.
+  class Telling {
+   public:
+    Telling(Progress& progress, int stages) : progress_(progress), stages_(stages) {}
+    ~Telling() { progress_.done_.store(stages_, std::memory_order_release); }
+
+   private:
+    Progress& progress_;
+    const int stages_;
+  };
+
+ private:
+  std::atomic<int> done_{0};
+};
+
+// The parts of a recurrence, each at best the same worker's at every stage, in whose cache its weights then are. A
+// worker that is late, or never comes, is not waited for: others do its part of the stage.
+class Parts {
+ public:
+  explicit Parts(Recurrence& one) : one_(one), parts_(one.parts_of_units()) {}
+
+  int tasks() const { return static_cast<int>(parts_.size()); }
+
+  void run(int own) {
+    parts_[own].has_come.store(true, std::memory_order_relaxed);
+    for (int stage = 0; stage < one_.stages(); ++stage) {
+      run_unless_begun(own, stage);
+      for (int n = 0; n < tasks(); ++n)
+        if (n != own) {
+          for (int spins = 0; spins < kSpins && parts_[n].has_come.load(std::memory_order_relaxed); ++spins) {
+            if (parts_[n].begun.load(std::memory_order_relaxed) > stage) break;
+            pause_briefly();
+          }
+          run_unless_begun(n, stage);
+        }
+    }
+  }
+
+ private:
+  struct alignas(64) Part {
+    std::atomic<int> begun{0};  // stages
+    std::atomic<bool> has_come{false};
+    Progress progress;
+  };
+
+  void run_unless_begun(int n, int stage) {
+    int expected = stage;
+    if (!parts_[n].begun.compare_exchange_strong(expected, stage + 1)) return;
+    const Progress::Telling telling(parts_[n].progress, stage + 1);
+    for (Part& part : parts_) part.progress.wait_for(stage);
+    one_.run_stage(n, stage);
+  }
+
+  Recurrence& one_;
+  std::vector<Part> parts_;
 };
 
 inline void run_alone(Recurrence& one, Executor& executor) {
   const int workers = one.most_threads();
   run_tasks(executor, workers, one.preparations(), [&](int n, int) { one.prepare(n); });
-  run_tasks(executor, workers, one.batch_slices(), [&](int slice, int) { one.run_slice(slice); });
+  if (one.parts_of_units() > 1) {
+    Parts parts(one);
+    run_tasks(executor, workers, parts.tasks(), [&](int n, int) { parts.run(n); });
+  } else {
+    run_tasks(executor, workers, one.batch_slices(), [&](int slice, int) { one.run_slice(slice); });
+  }
   run_tasks(executor, workers, one.completions(), [&](int n, int worker) { one.complete(n, worker); });
 }
 
@@ -43,7 +122,7 @@ class Wavefront {
  public:
   // chained: a block of one needs the same of the one before it in the list.
   Wavefront(const std::vector<std::unique_ptr<Recurrence>>& all, bool chained)
-      : all_(all), chained_(chained), done_(all.size()) {
+      : all_(all), chained_(chained), progress_(all.size()) {
     const int blocks = all.front()->blocks(), number = static_cast<int>(all.size()), late = chained ? number - 1 : 0;
     for (int time = 0; time < blocks + late; ++time)
       for (int n = 0; n < number; ++n) {
@@ -56,9 +135,9 @@ class Wavefront {
 
   void run(int task) {
     const auto [n, block] = order_[task];
-    const Done told(done_[n], block + 1);
-    wait_for(n, block);
-    if (chained_ && n) wait_for(n - 1, block + 1);
+    const Progress::Telling telling(progress_[n], block + 1);
+    progress_[n].wait_for(block);
+    if (chained_ && n) progress_[n - 1].wait_for(block + 1);
     all_[n]->run_block(block);
   }
 
@@ -67,28 +146,10 @@ class Wavefront {
     int recurrence, block;
   };
 
-  // Says so at the end of a block, after an exception too, or whoever waits for it would do so for ever.
-  class Done {
-   public:
-    Done(std::atomic<int>& blocks, int number) : blocks_(blocks), number_(number) {}
-    ~Done() { blocks_.store(number_, std::memory_order_release); }
-
-   private:
-    std::atomic<int>& blocks_;
-    const int number_;
-  };
-
-  void wait_for(int n, int blocks) const {
-    for (int spins = 0; done_[n].load(std::memory_order_acquire) < blocks; ++spins) {
-      if (spins < kSpins) pause_briefly();
-      else std::this_thread::yield();  // whoever is at it may need this processor
-    }
-  }
-
   const std::vector<std::unique_ptr<Recurrence>>& all_;
   const bool chained_;
   std::vector<Block> order_;
-  std::vector<std::atomic<int>> done_;  // of each recurrence, the blocks
+  std::vector<Progress> progress_;  // of each recurrence, in blocks
 };
 
 inline void run_together(const std::vector<std::unique_ptr<Recurrence>>& all, bool chained, Executor& executor) {
