@@ -85,7 +85,7 @@ def unroll(
     - `vjp`: "manual", hand-derived backpropagation through time; "auto", `jax.grad`'s of the same forward.
     - `backend`: "scan", two scans; "cpu", the whole recurrence, forward and back, in one call of a C++ kernel each, for
       float32 LSTM, GRU and RNN (`jbptt.backends()` tells whether it is there). None takes the second where it can be
-      had and was measured to be faster: from two steps and T·B = 16 on, for B = 1 with weights up to 1 MiB. Where a
+      had and was measured to be faster: from two steps and T·B = 16 on (128 with weights of 4 MiB or more). Where a
       program with kernels is compiled for another device, for several, or for export, they are the scan again. ("xla"
       and "native" are other names of the two; a `jbptt.Backend` of one's own is taken as it is.)
 

@@ -39,6 +39,21 @@ def test_long_sums_are_as_accurate(T, B, I, H):
     assert_as_good_as_the_scan("cpu", Problem(jbptt.lstm, T, (B,), I, H))
 
 
+PARTED = [
+    *[("lstm", "zoneout and everything"), ("rnn", "recurrent dropout and everything")],
+    *[("lstm", "plain"), ("V", "indices and everything"), ("gru", "mask and everything")],
+]
+
+
+@needs_kernels
+@pytest.mark.parametrize("case", full(PARTED, but=PARTED[:2]), ids=" ".join)
+def test_one_sequence_whose_units_are_parted(case):
+    """Of enough units that two threads meet at every step."""
+    name, options = case
+    cell = jbptt.LSTM_VARIANTS.get(name) or getattr(jbptt, name)
+    assert_as_good_as_the_scan("cpu", Problem(cell, 60, (1,), 16, 197, OPTIONS[options]))
+
+
 def by_library(kernels_of_set):
     """The backend, by another library than the best."""
 
@@ -107,7 +122,7 @@ def test_forward_and_back_are_a_call_each_and_only_what_is_wanted_is_made():
 @needs_kernels
 @pytest.mark.parametrize(
     ("T", "B", "H", "chosen"),
-    [(2, 8, 16, "cpu"), (1, 64, 16, "scan"), (5, 3, 16, "scan"), (600, 1, 16, "cpu"), (600, 1, 300, "scan")],
+    [(2, 8, 16, "cpu"), (1, 64, 16, "scan"), (5, 3, 16, "scan"), (4, 40, 900, "cpu"), (100, 1, 900, "scan")],
 )
 def test_the_kernel_is_taken_where_it_is_faster(T, B, H, chosen):
     params, xs = arguments(jbptt.lstm, T, B, H)
@@ -231,18 +246,20 @@ def compiled_and_run(flags, sources, program):
 @pytest.mark.full
 @needs_compiler
 def test_sanitizers_find_nothing(tmp_path):
-    """Address's and UndefinedBehavior's, watching the kernels over odd sizes, alone and with helpers."""
-    flags = "-O0 -fsanitize=address,undefined -fno-sanitize-recover=all -pthread -DJBPTT_LANES=4 -DJBPTT_PANEL=2"
+    """Address's and UndefinedBehavior's, watching the kernels over odd sizes, alone and with helpers, for whom there is
+    work at sizes as small as those."""
+    flags = "-O0 -fsanitize=address,undefined -fno-sanitize-recover=all -pthread"
+    tuning = "-DJBPTT_TUNING={4,2,6,512,48,48,1000,100}"
     sources = [NATIVE / "driver.cc", Path(library.__file__).parent / "kernels.cc"]
-    done = compiled_and_run(flags.split(), sources, tmp_path / "driver")
+    done = compiled_and_run([*flags.split(), tuning], sources, tmp_path / "driver")
     assert (done.returncode, done.stdout) == (0, "0 failures\n"), done.stderr
 
 
 @needs_compiler
 @pytest.mark.full
-@pytest.mark.parametrize(("lanes", "panel"), [(4, 2), (4, 4), (8, 2), (16, 4)])
-def test_functions_of_vectors_and_every_tile_of_a_product(lanes, panel, tmp_path):
+@pytest.mark.parametrize("tuning", ["sse", "neon", "avx2", "avx512"])
+def test_functions_of_vectors_and_every_tile_of_a_product(tuning, tmp_path):
     """By any machine's instructions: the compiler makes wide vectors of narrow ones."""
-    flags = f"-O2 -ffp-contract=fast -DJBPTT_LANES={lanes} -DJBPTT_PANEL={panel}"
+    flags = f"-O2 -ffp-contract=fast -DJBPTT_TUNING=tuned::{tuning}"
     done = compiled_and_run(flags.split(), [NATIVE / "arithmetic.cc"], tmp_path / "arithmetic")
     assert (done.returncode, done.stdout) == (0, "0 failures\n")

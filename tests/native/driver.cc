@@ -69,6 +69,7 @@ Results run(const jbptt::Kind& kind, const Case& now, const Wanted& wanted, int 
   const int G = kind.gates, S = kind.saved, Hp = (H + jbptt::lanes() - 1) / jbptt::lanes() * jbptt::lanes();
   const int extra = jbptt::vectors_of(kind.extra) * H;
   Floats xs = drawn(T * B * I), U = drawn(I * G * H), W = drawn(H * G * H), b = drawn(G * H), p = drawn(extra);
+  for (float& w : W) w *= 1.5f / std::sqrt(static_cast<float>(H));  // or roundings would grow from step to step
   Floats h0 = drawn(B * H), c0 = drawn(B * H), hr = drawn(B * H), cr = drawn(B * H);
   Floats dhs = drawn(T * B * H), dh = drawn(B * H), dc = drawn(B * H);
   std::vector<uint8_t> marks(T * B);
@@ -186,7 +187,7 @@ Results run_layers(const jbptt::Kind& kind, int T, int H, bool chained, bool at_
   return results;
 }
 
-// Whose third block fails.
+// Whose third block, and whose third stage of one part, fails.
 class Failing : public jbptt::Recurrence {
  public:
   int busy_threads() const override { return 4; }
@@ -199,14 +200,19 @@ class Failing : public jbptt::Recurrence {
   void run_block(int n) override {
     if (n == 2) throw std::runtime_error("a block that fails");
   }
+  int parts_of_units() const override { return 3; }
+  int stages() const override { return 5; }
+  void run_stage(int part, int stage) override {
+    if (part == 1) run_block(stage);
+  }
   int completions() const override { return 0; }
   void complete(int, int) override {}
 };
 
-// Whether the exception comes, and nobody waits for the block that failed.
-bool is_told_of_failures(bool chained, int helpers) {
+// Whether the exception comes, and nobody waits for the block or the stage that failed.
+bool is_told_of_failures(int recurrences, bool chained, int helpers) {
   std::vector<std::unique_ptr<jbptt::Recurrence>> all;
-  for (int n = 0; n < 3; ++n) all.push_back(std::make_unique<Failing>());
+  for (int n = 0; n < recurrences; ++n) all.push_back(std::make_unique<Failing>());
   Threads threads(helpers);
   bool told = false;
   try {
@@ -275,9 +281,11 @@ int main() {
     const Case last{3, 4, 2, 9, true, false};
     told("no cotangents", last, difference(run(kind, last, zeros, 0, 1), run(kind, last, nothing, 0, 1), 0));
   }
-  for (bool chained : {false, true})
-    for (int helpers : {0, 1, 2})
-      if (!is_told_of_failures(chained, helpers)) std::printf("a block's failure, %d helpers\n", helpers), ++failures;
+  for (int recurrences : {1, 3})
+    for (bool chained : {false, true})
+      for (int helpers : {0, 1, 2})
+        if (!is_told_of_failures(recurrences, chained, helpers))
+          std::printf("a failure of one of %d, %d helpers\n", recurrences, helpers), ++failures;
   std::printf("%d failures\n", failures);
   return failures != 0;
 }

@@ -23,8 +23,9 @@ from jbptt.recurrence.plain import plain, plain_residuals
 MOST_ROWS = 2**31 - 2**12
 """T·B, which the kernels count in 32 bits."""
 
-LEAST_STEPS, LEAST_ROWS, LARGEST_ALONE = 2, 16, 2**20
-"""T and T·B from which a kernel is faster; the bytes of weights up to which it is for B = 1: benchmarks/NOTES.md."""
+LEAST_STEPS, LEAST_ROWS, LARGE, LEAST_ROWS_OF_LARGE = 2, 16, 2**22, 128
+"""T and T·B from which a kernel is faster, and T·B from which it is with weights of LARGE bytes or more: what is beyond
+a core's cache is packed in memory. benchmarks/NOTES.md."""
 
 
 def unsupported(spec: Spec, inputs: Inputs) -> str | None:
@@ -54,12 +55,12 @@ def unsupported(spec: Spec, inputs: Inputs) -> str | None:
 def preferred(spec: Spec, inputs: Inputs) -> bool:
     """Whether a kernel is faster than the scan, as measured: benchmarks/NOTES.md.
 
-    One step is the same products either way; weights are packed anew at each call, which a few rows do not repay; and a
-    sequence by itself has one thread, which is not enough for weights beyond its cache.
+    One step is the same products either way, and weights are packed anew at each call, which a few rows do not repay.
     """
     T, *batch = inputs.steps
-    B, weights = math.prod(batch), sum(leaf.nbytes for leaf in jax.tree.leaves(inputs.consts))
-    return T >= LEAST_STEPS and T * B >= LEAST_ROWS and (B > 1 or weights <= LARGEST_ALONE)
+    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(inputs.consts))
+    rows = LEAST_ROWS if weights < LARGE else LEAST_ROWS_OF_LARGE
+    return T >= LEAST_STEPS and T * math.prod(batch) >= rows
 
 
 def call_of(spec: Spec) -> Call:

@@ -12,7 +12,7 @@
 
 namespace jbptt {
 
-constexpr int kRowsAtOnce = 48;  // of the batch, whose sums stay in the first cache until the pointwise part
+constexpr int kRowsAtOnce = kTuning.rows_at_once;
 
 inline ScratchSize forward_scratch(const Plan& plan) {
   const size_t z = plan.gate_width;

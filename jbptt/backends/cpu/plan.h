@@ -14,14 +14,7 @@
 
 namespace jbptt {
 
-// Multiplications of a thread: with fewer it would be done before another is awake.
-constexpr size_t kLeastWork = 2'000'000;
-
-// Bytes of W that threads with rows of their own may each read at every step; of more each has a part.
-constexpr size_t kLargestShared = 1 << 20;
-
-constexpr int kProjectedRows = 48;       // of x U, ahead of the steps that use them
-constexpr int kBlock = kProjectedRows;  // steps of one sequence at a time, beside others' of another recurrence
+constexpr int kProjectedRows = kTuning.projected_rows, kBlock = kProjectedRows;
 
 constexpr size_t kLine = 16;  // floats of a cache line: no two pieces of scratch share one
 
@@ -138,18 +131,18 @@ struct Call : Plan {
   const RecurrenceArgs& p;
   const int busy;     // threads that there is work for
   const int threads;  // and memory
-  const int parts;    // of the units, a thread each, that meet at every step; 1: slices of the batch, that need not
+  const int parts;    // of the units, for more threads than rows: they meet at every step, which slices need not
   const int slices;   // of the batch's rows, a task each
 
  private:
   static int threads_with_work(const Plan& plan, const RecurrenceArgs& args, int threads) {
-    const size_t work = static_cast<size_t>(args.T) * args.B * (args.I + args.H) * plan.gate_width / kLeastWork;
+    const size_t work = static_cast<size_t>(args.T) * args.B * (args.I + args.H) * plan.gate_width / kTuning.least_work;
     return static_cast<int>(std::min(static_cast<size_t>(threads), work + 1));
   }
 
   static int parts_of_units(const Plan& plan, const RecurrenceArgs& args, int threads) {
-    const size_t W = static_cast<size_t>(plan.H) * plan.gate_width * sizeof(float);
-    return args.B >= threads && W < kLargestShared ? 1 : std::min(threads, granules(plan));
+    const size_t work = static_cast<size_t>(args.B) * plan.H * plan.gate_width;
+    return args.B >= threads || work < kTuning.least_step ? 1 : std::min(threads, granules(plan));
   }
 
   // Parts are of whole panels, forward and back.

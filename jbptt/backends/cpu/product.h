@@ -12,9 +12,7 @@
 
 namespace jbptt {
 
-constexpr int kPanel = JBPTT_PANEL;  // vectors: with kTileRows, as many accumulators as there are registers for
-constexpr int kTileRows = 6;
-constexpr int kChain = 512;
+constexpr int kPanel = kTuning.panel, kTileRows = kTuning.tile_rows, kChain = kTuning.chain;
 
 constexpr int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
 

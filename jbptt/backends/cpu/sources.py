@@ -21,12 +21,12 @@ FLAGS = (
 X86 = {
     "avx512": (
         *("-mavx512f", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"),
-        *("-DJBPTT_LANES=16", "-DJBPTT_PANEL=4"),
+        "-DJBPTT_TUNING=tuned::avx512",
     ),
-    "avx2": ("-mavx2", "-mfma", "-DJBPTT_LANES=8", "-DJBPTT_PANEL=2"),
-    "portable": ("-DJBPTT_LANES=4", "-DJBPTT_PANEL=2"),
+    "avx2": ("-mavx2", "-mfma", "-DJBPTT_TUNING=tuned::avx2"),
+    "portable": ("-DJBPTT_TUNING=tuned::sse",),
 }
-ARM = {"portable": ("-DJBPTT_LANES=4", "-DJBPTT_PANEL=4")}  # NEON, which all have
+ARM = {"portable": ("-DJBPTT_TUNING=tuned::neon",)}  # NEON, which all have
 
 INSTRUCTION_SETS = tuple(X86)
 """From the best on; the last is every machine's."""

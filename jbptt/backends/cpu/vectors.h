@@ -1,5 +1,5 @@
 // Vectors of floats in the compiler's own terms, so that one source serves every instruction set. Each set has a
-// library of its own, compiled with JBPTT_LANES, the floats in a register: no function of one can be mistaken for
+// library of its own, compiled with its row of tuning.h: no function of one can be mistaken for
 // another's.
 #pragma once
 
@@ -7,9 +7,11 @@
 #include <cstring>
 #include <utility>
 
+#include "tuning.h"
+
 namespace jbptt {
 
-constexpr int kLanes = JBPTT_LANES;
+constexpr int kLanes = kTuning.lanes;
 
 typedef float Vec __attribute__((vector_size(kLanes * 4)));
 typedef int32_t VecInt __attribute__((vector_size(kLanes * 4)));
