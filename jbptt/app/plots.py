@@ -80,7 +80,7 @@ def plot_reaches(path: Path, curves: Sequence[Curve]) -> Path:
             (line,) = axes.plot(back, curve.median, label=curve.setting)
             axes.fill_between(back, curve.least, curve.most, color=line.get_color(), alpha=0.25, linewidth=0)
             if curve.setting:
-                axes.legend(loc="lower left")
+                axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)  # on no curve
         axes.set(title=cell, xlabel="T − t, steps back", ylabel=f"‖∂{of_cell[0].field}ᵀ/∂hᵗ‖, spectral norm")
         axes.set_yscale("log")
         axes.grid(alpha=0.3)
