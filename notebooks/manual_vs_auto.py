@@ -53,12 +53,15 @@ ROUNDS = 3 if SHORT else 15
 
 
 def table(heading, rows):
-    """Prints rows under their headings, in columns; what is no text is set to the right."""
-    lines = [heading, *rows]
-    widths = [max(len(str(line[n])) for line in lines) for n in range(len(heading))]
-    for line in lines:
-        cells = zip(line, rows[0], widths, strict=True)
-        print("  ".join(f"{cell!s:{'<' if isinstance(kind, str) else '>'}{width}}" for cell, kind, width in cells))
+    """Prints rows under their headings, in columns."""
+    lines = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in line] for line in (heading, *rows)]
+    widths = [max(len(line[n]) for line in lines) for n in range(len(heading))]
+    for first, *others in lines:
+        print(
+            f"{first:<{widths[0]}}",
+            *(f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)),
+            sep="  ",
+        )
 
 
 def show(figure, alt):
@@ -70,8 +73,8 @@ def show(figure, alt):
 # %% [markdown]
 # ## 1. What goes back in time, read from the programs
 #
-# An LSTM as one writes it in JAX without a library: a step, and `lax.scan`. Its weights are those of `jbptt.lstm`, whose
-# gate blocks stand in the same order.
+# An LSTM as one writes it in JAX without a library: a step, and `lax.scan`. Its weights are those of `jbptt.lstm`,
+# whose gate blocks stand in the same order.
 
 
 # %%
@@ -139,17 +142,21 @@ def scans(run, args):
     return forward, back
 
 
-class Residual(NamedTuple):
-    formula: str
-    shape: tuple
-    bytes: int
+def in_bytes(arrays):
+    return sum(array.size * array.dtype.itemsize for array in arrays)
+
+
+def stacked(forward):
+    """The variables of a step that the forward scan puts out for the way back: beside h, which is its result."""
+    of_step = forward.params["jaxpr"].jaxpr.outvars
+    return [variable for variable in of_step[forward.params["num_carry"] :] if variable is not of_step[0]]
 
 
 SIGNS = {"mul": "{} {}", "add": "({} + {})", "sub": "({} − {})", "logistic": "σ({})", "tanh": "tanh({})"}
 
 
-def residuals(forward):
-    """What the forward scan puts out at each step beside h: formulas in what the step is given."""
+def formulas(forward):
+    """Of what the LSTM's forward scan puts out for the way back: how it is computed."""
     body, carried = forward.params["jaxpr"].jaxpr, forward.params["num_carry"]
     made = {variable: equation for equation in body.eqns for variable in equation.outvars}
     named = {body.outvars[0]: "hᵗ", body.outvars[1]: "cᵗ"}
@@ -166,8 +173,7 @@ def residuals(forward):
         equation = made[variable]
         return SIGNS[equation.primitive.name].format(*map(formula, equation.invars))
 
-    stacked = [variable for variable in body.outvars[carried:] if variable is not body.outvars[0]]
-    return [Residual(formula(v), v.aval.shape, v.aval.size * v.aval.dtype.itemsize) for v in stacked]
+    return [formula(variable) for variable in stacked(forward)]
 
 
 small = Sizes(T=50, B=8, I=16, H=32)
@@ -179,9 +185,11 @@ ways = {
 }
 print(f"bytes of one [B, H], B = {small.B} and H = {small.H} in float32: {4 * small.B * small.H:,}")
 for name, run in ways.items():
-    kept = residuals(scans(run, args)[0])
-    print(f"\n{name}: {len(kept)} residuals, {sum(residual.bytes for residual in kept):,} bytes a step")
-    table(("", "shape", "formula"), [("   ", list(residual.shape), residual.formula) for residual in kept])
+    forward, _ = scans(run, args)
+    kept = [variable.aval for variable in stacked(forward)]
+    print(f"\n{name}: {len(kept)} residuals beside hᵗ, {in_bytes(kept):,} bytes a step")
+    for aval, formula in zip(kept, formulas(forward), strict=True):
+        print(f"    {list(aval.shape)}  {formula}")
 
 # %% [markdown]
 # JAX differentiates each operation by itself. A product $a\,b$ keeps both factors, $\sigma(z)$ keeps its derivative
@@ -212,10 +220,6 @@ def carried(back, args):
     return found._replace(written=found.written + of_stack)
 
 
-def in_bytes(avals):
-    return sum(aval.size * aval.dtype.itemsize for aval in avals)
-
-
 def shapes(avals):
     return " ".join(str(list(aval.shape)) for aval in avals) or "none"
 
@@ -239,42 +243,40 @@ for name, run in ways.items():
 
 # %%
 def bytes_of_a_step_back(run, args):
-    """(of weights' gradients, of everything else) that a step of the reverse scan reads and writes."""
+    """(of weights' gradients, of all else) that a step of the reverse scan reads and writes."""
     forward, back = scans(run, args)
     found = carried(back, args)
-    kept = sum(residual.bytes for residual in residuals(forward))
-    return 2 * in_bytes(found.weights), kept + 2 * in_bytes(found.state) + in_bytes(found.written) // forward.params[
-        "length"
-    ]
+    kept = in_bytes(variable.aval for variable in stacked(forward))
+    written = in_bytes(found.written) // back.params["length"]
+    return 2 * in_bytes(found.weights), kept + 2 * in_bytes(found.state) + written
 
 
 rows = []
 for H in (32, 128, 512):
     for B in (1, 8, 64):
-        of_sizes = drawn(Sizes(T=3, B=B, I=16, H=H))
-        for name in ('jbptt, vjp="auto"', 'jbptt, vjp="manual"'):
-            weights, rest = bytes_of_a_step_back(ways[name], of_sizes)
-            rows.append((name, H, B, f"{weights:,}", f"{rest:,}", f"{weights / (weights + rest):.0%}"))
-table(("", "H", "B", "weights' gradients", "all else", "of it weights'"), [(*row[:1], *row[1:]) for row in rows])
+        of_sizes = jax.eval_shape(partial(drawn, Sizes(T=3, B=B, I=16, H=H)))  # shapes are enough
+        weights, rest = bytes_of_a_step_back(unrolled(vjp="auto"), of_sizes)
+        no_weights, ours = bytes_of_a_step_back(unrolled(backend="scan"), of_sizes)
+        rows.append((f"H = {H}, B = {B}", weights, rest, no_weights, ours, f"{(weights + rest) / ours:.1f}"))
+table(
+    ("bytes a step back", "auto: weights'", "all else", "manual: weights'", "all else", "auto / manual, in all"), rows
+)
 
 # %% [markdown]
-# Other cells keep and carry in the same way. All that the forward pass keeps (`jax.vjp` holds it; from shapes alone,
-# and without the arguments, which are there anyway), a step:
-
+# (This is what the programs say. What of it reaches memory is up to caches: weights that fit into them are cheap to go
+# over. Section 3 has the times.)
+#
+# Other cells keep and carry in the same way. What their forward scans put out for the way back, beside every $h^t$:
 
 # %%
-def kept_bytes(run, args):
-    """Of what `jax.vjp` keeps of run(*args), less the arguments."""
-    kept = jax.eval_shape(lambda *args: jax.vjp(run, *args)[1], *args)
-    return in_bytes(jax.tree.leaves(kept)) - in_bytes(jax.tree.leaves(args))
-
-
 rows = []
 for cell in (jbptt.rnn, jbptt.gru, jbptt.lstm, jbptt.LSTM_VARIANTS["V"], jbptt.slstm):
-    of_cell = drawn(small, cell)
-    auto, manual = (kept_bytes(unrolled(cell, **way), of_cell) for way in ({"vjp": "auto"}, {"backend": "scan"}))
-    rows.append((cell.name, f"{auto // small.T:,}", f"{manual // small.T:,}", f"{manual / auto:.0%}"))
-table(("", "auto, bytes a step", "manual, bytes a step", "manual / auto"), rows)
+    of_cell, kept = drawn(small, cell), []
+    for way in ({"vjp": "auto"}, {"backend": "scan"}):
+        forward, _ = scans(unrolled(cell, **way), of_cell)
+        kept.append(in_bytes(variable.aval for variable in stacked(forward)))
+    rows.append((cell.name, *kept, f"{kept[1] / kept[0]:.0%}"))
+table(("bytes a step", "auto", "manual", "manual / auto"), rows)
 
 # %% [markdown]
 # ## 2. The oracle: are they the same gradients?
@@ -284,15 +286,15 @@ table(("", "auto, bytes a step", "manual, bytes a step", "manual / auto"), rows)
 # error is the largest difference of an array, relative to its largest entry, and of all arrays the largest:
 
 # %% tags=["measured"]
-cells = (jbptt.rnn, jbptt.lstm) if SHORT else (jbptt.rnn, jbptt.gru, jbptt.lstm, jbptt.LSTM_VARIANTS["V"], jbptt.slstm)
+cells = (jbptt.gru,) if SHORT else (jbptt.rnn, jbptt.gru, jbptt.lstm, jbptt.LSTM_VARIANTS["V"], jbptt.slstm)
 for cell in cells:
     params, xs = drawn(Sizes(T=20, B=3, I=5, H=8), cell)
     state = jax.tree.map(lambda zero: zero + 0.5, cell.initial_state(params, (3,)))
-    of_arrays = gradient_errors(
-        partial(jbptt.unroll, cell), partial(jbptt.unroll, cell, vjp="auto"), params, xs, state
-    )
+    of_arrays = gradient_errors(partial(jbptt.unroll, cell), partial(jbptt.unroll, cell, vjp="auto"), params, xs, state)
     largest = max(of_arrays.values())
-    print(f"{cell.name:<28} {len(of_arrays):>2} arrays, largest error {largest:.0e}; error <= 1e-12: {largest <= 1e-12}")
+    print(
+        f"{cell.name:<28} {len(of_arrays):>2} arrays, largest error {largest:.0e}; error <= 1e-12: {largest <= 1e-12}"
+    )
 
 # %% [markdown]
 # ## 3. Time and memory against T, B and H
@@ -382,10 +384,14 @@ show(figure, "Time and temporary memory of an LSTM's value and gradient against 
 
 # %% tags=["measured"]
 rows = [
-    (*sizes, *(f"{point.time[name]:.2f}" for name in WAYS), *(f"{point.memory[name] / 2**20:.2f}" for name in WAYS))
+    (
+        str(tuple(sizes)),
+        *(f"{point.time[name]:.2f}" for name in WAYS),
+        *(f"{point.memory[name] / 2**20:.2f}" for name in WAYS),
+    )
     for sizes, point in measured.items()
 ]
-table((*Sizes._fields, *(f"{name}, time" for name in WAYS), *(f"{name}, MiB" for name in WAYS)), rows)
+table(("T, B, I, H", *(f"{name}, time" for name in WAYS), *(f"{name}, MiB" for name in WAYS)), rows)
 print()
 for name in WAYS:
     of_time = [point.time[name] for point in measured.values()]
@@ -398,15 +404,27 @@ print(f"JAX's way back was the faster at {len(faster)} of {len(measured)} points
 print(f"auto needed less memory at {len(less)} of {len(measured)} points: {', '.join(less) or 'none'}")
 
 # %% [markdown]
-# Where the weights are large beside $T\,B$ rows, what was said in section 1 has its price: $\delta^t$ of all steps is
-# kept until the end, and a single sum of the weights' size would have been less. That is where memory (and, for a single
-# short sequence, perhaps time) can be on the other side; the lines above say at which of these sizes it was.
+# Where the weights are small beside $T\,B$ rows, what was said in section 1 has its price: $\delta^t$ of all steps is
+# kept until the end, where a single sum of the weights' size would have been less. (`auto` writes it down as well, for
+# the gradient of $U$; the plain `lax.scan` does not.) The lines above say at which of these sizes JAX's way back was
+# the faster, or needed less memory.
 #
 # ## 4. Forward mode
 #
-# A derivative by hand of the way *back* says nothing about the way forward: a `jax.custom_vjp` function refuses
-# `jax.jvp`. Here both modes are there: going forward, JAX's own derivative of the same forward pass; transposed, the
-# hand-derived one. A Jacobian by one number is a matter for forward mode; say, of every $h^t$ by a scale of the inputs:
+# A derivative by hand of the way *back* says nothing about the way forward. What JAX offers for it, `jax.custom_vjp`,
+# gives forward mode up:
+
+# %%
+doubled = jax.custom_vjp(lambda x: 2 * x)
+doubled.defvjp(lambda x: (2 * x, None), lambda _, dy: (2 * dy,))
+try:
+    jax.jvp(doubled, (1.0,), (1.0,))
+except TypeError as error:
+    print(str(error).split(",")[0].split(".")[0])
+
+# %% [markdown]
+# Here both modes are there: going forward, JAX's own derivative of the same forward pass; transposed, the hand-derived
+# one. A Jacobian by a single number is a matter for forward mode; say, of every $h^t$ by a scale of the inputs:
 
 # %% tags=["measured"]
 with jax.enable_x64(True):
@@ -492,9 +510,19 @@ def of_ode(scan, ode, w, xs):
 
 
 SCANS = {"lax.scan": lax.scan, "jbptt.scan": jbptt.scan}
-ode = NeuralODE(features=48, hidden=96)
-ode_args = ode.init(jax.random.key(1), small.I), args[1][: small.T, :, : small.I]
-ode_args = ode_args[0], jax.random.normal(jax.random.key(2), (small.T, small.B, small.I))
+odes = {
+    "neural ODE, small weights": NeuralODE(features=32, hidden=64),
+    "neural ODE, large weights": NeuralODE(features=64, hidden=128) if SHORT else NeuralODE(features=256, hidden=512),
+}
+ode = odes["neural ODE, small weights"]
+
+
+def drawn_for(ode):
+    xs = jax.random.normal(jax.random.key(2), (small.T, small.B, small.I))
+    return ode.init(jax.random.key(1), small.I), xs
+
+
+ode_args = drawn_for(ode)
 for name, scan in SCANS.items():
     found = carried(scans(partial(of_ode, scan, ode), ode_args)[1], ode_args)
     print(f"{name:<12} carries, of the weights' shapes: {shapes(found.weights)}")
@@ -508,11 +536,13 @@ for name, error in errors.items():
     print(f"{name:<24} error {error:.0e}; error <= 1e-12: {error <= 1e-12}")
 
 # %% [markdown]
-# And so is the hand-written LSTM of section 1, of which `jbptt.scan` knows nothing either. What it gains is the
-# deferred product alone; a way back derived for the cell itself, as in section 3, gains more:
+# And the LSTM of section 1 is such a body too. What `jbptt.scan` gains is the deferred product alone, and it gains it
+# where weights are large; where they are small, it can lose. A way back derived for the cell itself, as in section 3,
+# gains more:
 
 # %% tags=["measured"]
-bodies = {"neural ODE": (partial(of_ode, ode=ode), ode_args), "LSTM by hand": (lambda scan, w, xs: plain(w, xs, scan), drawn(BASE))}
+bodies = {name: (partial(of_ode, ode=ode), drawn_for(ode)) for name, ode in odes.items()}
+bodies["LSTM of section 1"] = lambda scan, w, xs: plain(w, xs, scan), drawn(BASE)
 rows = []
 for body, (function, body_args) in bodies.items():
     programs = {
@@ -522,6 +552,6 @@ for body, (function, body_args) in bodies.items():
         for name, scan in SCANS.items()
     }
     of_lax = ratios(programs, body_args, "jbptt.scan")["lax.scan"]
-    lax_bytes, our_bytes = (programs[name].memory_analysis().temp_size_in_bytes for name in SCANS)
-    rows.append((body, f"{of_lax:.2f}", f"{lax_bytes / 2**20:.2f}", f"{our_bytes / 2**20:.2f}"))
-table(("", "time, lax.scan / jbptt.scan", "lax.scan, MiB", "jbptt.scan, MiB"), rows)
+    of_lax_scan, of_ours = (programs[name].memory_analysis().temp_size_in_bytes for name in SCANS)
+    rows.append((body, in_bytes(jax.tree.leaves(body_args[0])), f"{of_lax:.2f}", f"{of_lax_scan / of_ours:.2f}"))
+table(("lax.scan / jbptt.scan", "bytes of weights", "time", "temporary memory"), rows)
