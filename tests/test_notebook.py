@@ -45,7 +45,7 @@ def executed(source, folder):
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
         coalesce_streams=True,  # else what one cell prints is cut wherever time cuts it
-        timeout=300,
+        timeout=600,
     )
     return client.execute()
 
