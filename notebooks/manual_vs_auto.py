@@ -192,10 +192,10 @@ for name, run in ways.items():
         print(f"    {list(aval.shape)}  {formula}")
 
 # %% [markdown]
-# JAX differentiates each operation by itself. A product $a\,b$ keeps both factors, $\sigma(z)$ keeps its derivative
-# $\sigma(z)\,(1 - \sigma(z))$, $\tanh(z)$ keeps $1 - \tanh^2(z)$ by way of a factor of it; nobody tells it that all of
-# these follow from $\sigma(z)$ and $\tanh(z)$. Who derives by hand keeps the gates and the cell state, and forms the
-# derivatives from them on the way back. (And $h^{t-1}$ is not kept beside $h^t$: it is the output, one step earlier.)
+# JAX differentiates each operation by itself. A product $a\,b$ keeps both factors, $\sigma(z)$ its derivative
+# $\sigma(z)\,(1 - \sigma(z))$, $\tanh(z)$ itself and $1 - \tanh(z)$, of which its derivative is formed; nothing tells
+# it that all of these follow from $\sigma(z)$ and $\tanh(z)$. Who derives by hand keeps the gates and the cell state,
+# and forms the derivatives on the way back. ($h^{t-1}$ is not kept beside $h^t$: it is the output, one step earlier.)
 #
 # Now the way back: what its scan carries from step to step.
 
@@ -283,10 +283,11 @@ table(("bytes a step", "auto", "manual", "manual / auto"), rows)
 #
 # `vjp="auto"` is `jax.grad`'s derivative of the same forward: an oracle that knows nothing of the equations derived by
 # hand. In float64, with random cotangents on every output, for every parameter, for the inputs and for the state; the
-# error is the largest difference of an array, relative to its largest entry, and of all arrays the largest:
+# error is the largest difference of an array, relative to its largest entry, and of all arrays the largest. (`jbptt
+# compare` has this, with times, for everything in the library.)
 
 # %% tags=["measured"]
-cells = (jbptt.gru,) if SHORT else (jbptt.rnn, jbptt.gru, jbptt.lstm, jbptt.LSTM_VARIANTS["V"], jbptt.slstm)
+cells = (jbptt.gru,) if SHORT else (jbptt.rnn, jbptt.gru, jbptt.lstm)
 for cell in cells:
     params, xs = drawn(Sizes(T=20, B=3, I=5, H=8), cell)
     state = jax.tree.map(lambda zero: zero + 0.5, cell.initial_state(params, (3,)))
@@ -387,7 +388,7 @@ rows = [
     )
     for sizes, point in measured.items()
 ]
-table(("T, B, I, H", *(f"{name}, time" for name in WAYS), *(f"{name}, MiB" for name in WAYS)), rows)
+table(("T, B, I, H", *(f"time: {name}" for name in WAYS), *(f"MiB: {name}" for name in WAYS)), rows)
 print()
 for name in WAYS:
     of_time = [point.time[name] for point in measured.values()]
