@@ -27,8 +27,8 @@
 #
 # *This notebook is made from `manual_vs_auto.py` by `python tests/test_notebook.py manual_vs_auto`, which needs
 # `pip install -e '.[test]'`; the tests execute it again at smaller sizes (`JBPTT_SHORT=1`). Cells tagged `measured`
-# print times and memory of the machine that executed it: all times are medians of ratios, of programs that took
-# turns.*
+# print times and memory of the machine that executed it: all times are ratios, of programs that took turns, each by
+# its fastest turn, which whatever else the machine did was the least in the way of.*
 
 # %%
 import io
@@ -40,7 +40,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from IPython.display import Image, display
 from jax import lax
 from matplotlib.figure import Figure
@@ -49,7 +48,7 @@ import jbptt
 from jbptt.comparison.pair import gradient_errors, leaf_errors
 
 SHORT = bool(os.environ.get("JBPTT_SHORT"))
-ROUNDS = 3 if SHORT else 11
+ROUNDS = 3 if SHORT else 41
 
 
 def table(heading, rows):
@@ -283,8 +282,8 @@ table(("bytes a step", "auto", "manual", "manual / auto"), rows)
 #
 # `vjp="auto"` is `jax.grad`'s derivative of the same forward: an oracle that knows nothing of the equations derived by
 # hand. In float64, with random cotangents on every output, for every parameter, for the inputs and for the state; the
-# error is the largest difference of an array, relative to its largest entry, and of all arrays the largest. (`jbptt
-# compare` has this, with times, for everything in the library.)
+# error is the largest difference of an array, relative to its largest entry, and of all arrays the largest. (The
+# command `jbptt compare` has this, with times, for everything in the library.)
 
 # %% tags=["measured"]
 cells = (jbptt.gru,) if SHORT else (jbptt.rnn, jbptt.gru, jbptt.lstm)
@@ -301,9 +300,9 @@ for cell in cells:
 # ## 3. Time and memory against T, B and H
 #
 # Value and gradient by weights and inputs, compiled, in float32. *Time* is how many times as long as the hand-derived
-# scan: at every round each program runs once, the ratio is taken within the round, and the median of the rounds is
-# what is shown. *Memory* is what the compiled program allocates beside its arguments and results
-# (`memory_analysis().temp_size_in_bytes`), which does not depend on how busy the machine is.
+# scan, each by its fastest turn. (More sizes, other libraries, quartiles: `benchmarks/results`.) *Memory* is what the
+# compiled program allocates beside its arguments and results (`memory_analysis().temp_size_in_bytes`), which does not
+# depend on how busy the machine is.
 #
 # `kernel` is the same hand-derived pass as one C++ call forward and one back, where the library was built with it.
 
@@ -329,15 +328,14 @@ def compiled(function, *args):
 
 
 def ratios(programs, args, base):
-    """How many times as long as `base` each program takes: medians over rounds in which all take turns."""
+    """How many times as long as `base` each program takes: the fastest of its turns, one a round."""
     seconds = {name: [] for name in programs}
     for _ in range(ROUNDS + 1):
         for name, program in programs.items():
             start = time.perf_counter()
             jax.block_until_ready(program(*args))
             seconds[name].append(time.perf_counter() - start)
-    of_base = np.array(seconds[base][1:])
-    return {name: float(np.median(np.array(of_name[1:]) / of_base)) for name, of_name in seconds.items()}
+    return {name: min(of_name[1:]) / min(seconds[base][1:]) for name, of_name in seconds.items()}
 
 
 def measure(sizes):
