@@ -532,8 +532,8 @@ for name, error in errors.items():
 
 # %% [markdown]
 # And the LSTM of section 1 is such a body too. What `jbptt.scan` gains is time, by the deferred product alone, the more
-# the larger the weights; what it costs is memory, for what enters that product at every step. A way back derived for the
-# cell itself, as in section 3, gains more:
+# the larger the weights; what it costs is memory, for what enters that product at every step. A way back derived for
+# the cell itself, as in section 3, gains more:
 
 # %% tags=["measured"]
 bodies = {name: (partial(of_ode, ode=ode), drawn_for(ode)) for name, ode in odes.items()}
