@@ -102,13 +102,16 @@ def _cell(cell):
     source = "".join(cell["source"])
     if cell["cell_type"] == "markdown":
         return source
-    outputs = [
-        "```text\n" + "".join(output["text"]).rstrip() + "\n```"
-        if output["output_type"] == "stream"
-        else "".join(output["data"]["text/markdown"])
-        for output in cell["outputs"]
-    ]
-    return "\n\n".join([f"```python\n{source}\n```", *outputs])
+    return "\n\n".join([f"```python\n{source}\n```", *map(_output, cell["outputs"])])
+
+
+def _output(output):
+    if output["output_type"] == "stream":
+        return "```text\n" + "".join(output["text"]).rstrip() + "\n```"
+    if "image/png" in output["data"]:
+        image, title = "".join(output["data"]["image/png"].split()), output["metadata"]["image/png"]["alt"]
+        return f'<p><img alt="{title}" src="data:image/png;base64,{image}"></p>'
+    return "".join(output["data"]["text/markdown"])
 
 
 def _to_its_line(link):

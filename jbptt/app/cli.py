@@ -249,7 +249,7 @@ def cells(sizes: str, as_json: bool) -> None:
 
 @cli.group()
 def plot() -> None:
-    """Draw pictures of a run."""
+    """Draw pictures: of a run, or of what a cell does."""
 
 
 @plot.command("loss")
@@ -264,3 +264,29 @@ def plot_loss(run: Path) -> None:
     if not isinstance(bigram, (float, type(None))):
         raise not_ours(run, "bigram_nats")
     click.echo(plot_losses(run, "character" if config.get("task") == "chars" else "token", bigram))
+
+
+@plot.command("gradients")
+@click.option("--length", type=POSITIVE, default=100, show_default=True, help="Steps that the gradient goes back.")
+@click.option("--hidden", type=POSITIVE, default=64, show_default=True, help="Units of each cell.")
+@click.option("--seeds", type=POSITIVE, default=5, show_default=True, help="Of parameters and inputs, for each curve.")
+@click.option("--out", type=FILE, default="gradients.png", show_default=True, help="PNG file; the CSV is beside it.")
+def plot_gradients(length: int, hidden: int, seeds: int, out: Path) -> None:
+    """Draw how far a gradient reaches back: the spectral norm of what the last state changes by with an earlier h.
+
+    That is ‖∂cᵀ/∂hᵗ‖ against T − t (of cells without a c, ‖∂hᵀ/∂hᵗ‖) at initialisation: of tanh RNNs of several
+    spectral radii of W, LSTMs of several forget biases, and a GRU. The median of the seeds, and their range.
+    """
+    from jbptt.app import gradient_reach
+    from jbptt.app.plots import plot_reaches
+    from jbptt.interop.writing import write_atomically
+
+    table = out.with_suffix(".csv")
+    if out.suffix != ".png":
+        raise UserError(f"--out {out} must be a .png file: the figures go into the .csv file beside it")
+    if not out.parent.is_dir():
+        raise UserError(f"--out {out} cannot be written: there is no folder {out.parent}")
+    curves = list(gradient_reach.curves(length, hidden, seeds))
+    write_atomically(table, gradient_reach.csv_of(curves))
+    click.echo(plot_reaches(out, curves))
+    click.echo(table)

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jbptt.app.errors import UserError
+from jbptt.app.gradient_reach import Curve
 from jbptt.app.metrics import read_rows
 from jbptt.interop.writing import write_atomically
 
@@ -61,6 +62,29 @@ def plot_alignments(path: Path, maps: Sequence[HeatMap]) -> Path:
         axes.set_xticks(range(len(each.source)), each.source, parse_math=False)
         axes.set_yticks(range(len(each.target)), each.target, parse_math=False)
         axes.tick_params(length=0)
+    return _saved(figure, path)
+
+
+SMALLEST_DRAWN = 1e-12
+"""Of the norms of Jacobians: the curves of what vanishes go on below, and would press all others together."""
+
+
+def plot_reaches(path: Path, curves: Sequence[Curve]) -> Path:
+    """Draws how far gradients reach back, a panel a cell: the median of the seeds, and their range as a band."""
+    cells = list(dict.fromkeys(curve.cell for curve in curves))
+    figure = Figure(figsize=(4 * len(cells), 4.5), layout="constrained")
+    for axes, cell in zip(figure.subplots(1, len(cells), sharey=True, squeeze=False)[0], cells, strict=True):
+        of_cell = [curve for curve in curves if curve.cell == cell]
+        for curve in of_cell:
+            back = range(1, len(curve.median) + 1)
+            (line,) = axes.plot(back, curve.median, label=curve.setting)
+            axes.fill_between(back, curve.least, curve.most, color=line.get_color(), alpha=0.25, linewidth=0)
+            if curve.setting:
+                axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)  # on no curve
+        axes.set(title=cell, xlabel="T − t, steps back", ylabel=f"‖∂{of_cell[0].field}ᵀ/∂hᵗ‖, spectral norm")
+        axes.set_yscale("log")
+        axes.grid(alpha=0.3)
+    axes.set_ylim(bottom=SMALLEST_DRAWN)
     return _saved(figure, path)
 
 
