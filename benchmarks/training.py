@@ -43,7 +43,7 @@ STEPS, TOLERANCE = 5, 1e-3
 TEXT = 1_100_000
 """Characters of the standard library's source code: the text that every machine has."""
 
-LEVEL, LEVEL_OF_TEXT = 1.25, 1.60
+LEVEL, LEVEL_OF_TEXT = 1.12, 1.60
 """Nats, of the standard library and of a given text."""
 
 EVERY, MOST = 100, 20_000

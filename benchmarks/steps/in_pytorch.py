@@ -32,7 +32,9 @@ class TorchStepRunner:
 
     def losses(self, steps: int) -> np.ndarray:
         self._begin()
-        return np.array([float(self._step(number)) for number in range(steps)])
+        found = np.array([float(self._step(number)) for number in range(steps)])
+        self._begin()
+        return found
 
     def measure(self, mode: str, calls: int) -> tuple[float, float]:
         start, start_cpu = time.perf_counter(), time.process_time()
