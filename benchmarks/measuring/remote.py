@@ -56,6 +56,9 @@ class RemoteRunner:
     def losses(self, steps: int) -> Any:
         return self._worker.ask("losses", steps)
 
+    def weights(self) -> dict:
+        return self._worker.ask("weights")
+
     def measure(self, mode: str, calls: int) -> tuple[float, float]:
         return self._worker.ask("measure", mode, calls)
 

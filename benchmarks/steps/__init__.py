@@ -1,1 +1,1 @@
-"""A whole training step of the character model, by ourselves and by others, from the same weights on the same text."""
+"""Whole training steps of two tasks, by ourselves and by others, from the same weights on the same data."""

@@ -10,20 +10,31 @@ import numpy as np
 import optax
 
 from benchmarks.contestants.protocol import need
-from benchmarks.steps.problem import StepProblem, settings_of
+from benchmarks.steps.problem import DatesProblem, StepProblem
 from jbptt.app.optimising import optimizer_of
 from jbptt.app.running_mean import RunningMean
 from jbptt.app.tasks.chars import model
+from jbptt.app.tasks.translation import model as translation
 
 
 class StepRunner:
-    """Goes on and on: a step's carry is the next one's."""
+    """Goes on and on: a step's carry is the next one's.
+
+    - `start() -> carry`, `step(carry, *chunk) -> (carry, loss)`.
+    - `weights(carry)`: the model's, as the problem has them.
+    """
 
     note = ""
 
-    def __init__(self, problem: StepProblem, start: Callable[[StepProblem], Any], step: Callable):
-        self._problem, self._start, self._number = problem, start, 0
-        self._carry = start(problem)
+    def __init__(
+        self,
+        problem: StepProblem | DatesProblem,
+        start: Callable[[], Any],
+        step: Callable,
+        weights: Callable[[Any], dict[str, Any]],
+    ):
+        self._problem, self._start, self._weights, self._number = problem, start, weights, 0
+        self._carry = start()
         begin = time.perf_counter()
         self._program = jax.jit(step, donate_argnums=0).lower(self._carry, *problem.chunk(0)).compile()
         self._compile_s = time.perf_counter() - begin
@@ -34,11 +45,15 @@ class StepRunner:
 
     def losses(self, steps: int) -> np.ndarray:
         """Those of the first steps."""
-        carry, found = self._start(self._problem), []
+        carry, found = self._start(), []
         for number in range(steps):
             carry, loss = self._program(carry, *self._problem.chunk(number))
             found.append(float(loss))
         return np.array(found)
+
+    def weights(self) -> dict[str, Any]:
+        """Those that `measure` has come to."""
+        return jax.tree.map(np.asarray, self._weights(self._carry))
 
     def measure(self, mode: str, calls: int) -> tuple[float, float]:
         """(wall seconds, processor seconds) of a step, the mean of `calls`. As in training, nobody waits for a loss."""
@@ -52,9 +67,9 @@ class StepRunner:
 
 def ours(problem: StepProblem, vjp: str) -> StepRunner:
     """What `jbptt train chars` does at each step."""
-    settings = settings_of(problem.sizes, vjp)
+    settings = problem.settings._replace(vjp=vjp)
 
-    def start(problem):
+    def start():
         params = jax.tree.map(jnp.array, problem.weights)
         states = model.initial_states(settings, params, problem.sizes.B)
         return model.Carry(params, optimizer_of(settings).init(params), states, RunningMean.empty())
@@ -63,7 +78,25 @@ def ours(problem: StepProblem, vjp: str) -> StepRunner:
         carry = model.train_step(settings, carry, model.Chunk(inputs, targets, False))
         return carry._replace(losses=RunningMean.empty()), carry.losses.total
 
-    return StepRunner(problem, start, step)
+    return StepRunner(problem, start, step, lambda carry: carry.params)
+
+
+def ours_dates(problem: DatesProblem, vjp: str) -> StepRunner:
+    """What `jbptt train dates` does at each step, the drawing of its pairs apart."""
+    settings = problem.settings._replace(vjp=vjp)
+
+    def start():
+        params = jax.tree.map(jnp.array, problem.weights)
+        learners = {name: translation.Learner(of, optimizer_of(settings).init(of)) for name, of in params.items()}
+        return translation.Carry(learners, RunningMean.empty())
+
+    def step(carry, batch):
+        carry = translation.train_step(settings, carry, batch, 0)
+        return carry._replace(losses=RunningMean.empty()), carry.losses.total
+
+    return StepRunner(
+        problem, start, step, lambda carry: {name: learner.params for name, learner in carry.learners.items()}
+    )
 
 
 def flax_nnx(problem: StepProblem) -> StepRunner:
@@ -72,7 +105,7 @@ def flax_nnx(problem: StepProblem) -> StepRunner:
     from flax import nnx
 
     _, B, H, L, K = problem.sizes
-    settings = settings_of(problem.sizes)
+    settings = problem.settings
 
     class Model(nnx.Module):
         def __init__(self):
@@ -87,7 +120,7 @@ def flax_nnx(problem: StepProblem) -> StepRunner:
                 ends.append(end)
             return ends, self.output(xs)
 
-    def start(problem):
+    def start():
         network = Model()
         for layer, weights in zip(network.layers, problem.weights["layers"], strict=True):
             layer.cell.dense_i.kernel[...] = jnp.array(weights["U"])
@@ -112,4 +145,10 @@ def flax_nnx(problem: StepProblem) -> StepRunner:
         updates, optimizer = optimizer_of(settings).update(dparams, optimizer, params)
         return (optax.apply_updates(params, updates), optimizer, ends), value
 
-    return StepRunner(problem, start, step)
+    def weights(carry):
+        network = nnx.merge(graph, carry[0])
+        cells = [layer.cell for layer in network.layers]
+        layers = [{"U": c.dense_i.kernel[...], "W": c.dense_h.kernel[...], "b": c.dense_h.bias[...]} for c in cells]
+        return {"layers": layers, "output": {"w": network.output.kernel[...], "b": network.output.bias[...]}}
+
+    return StepRunner(problem, start, step, weights)

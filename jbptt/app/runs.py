@@ -112,9 +112,13 @@ def run_of(checkpoint: Path) -> tuple[Path, int | None]:
     return checkpoint, None
 
 
-def restored(run: Path, step: int | None, like: Any, *, best: bool = False) -> tuple[Path, Any]:
+def restored(run: Path, step: int | None, start: Callable[[], Any], *, best: bool = False) -> tuple[Path, Any]:
     """(the checkpoint's folder, its carry) of a run's step; for None of the newest, or of the best, the one with the
-    least validation loss. Raises UserError if there is none."""
+    least validation loss. Raises UserError if there is none.
+
+    - `start`: makes the carry that training starts from, of which nothing is drawn here, or compiled: its shapes are
+      asked for.
+    """
     if not (run / "checkpoints").is_dir():
         raise UserError(f"{run} has no checkpoint yet")
     with Checkpoints(run) as checkpoints:
@@ -124,6 +128,8 @@ def restored(run: Path, step: int | None, like: Any, *, best: bool = False) -> t
             step = checkpoints.best_step() if best else checkpoints.latest_step()
         if step is None:
             raise UserError(f"{run} has no checkpoint yet")
+        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        like = jax.tree.map(lambda leaf: leaf.update(sharding=here), jax.eval_shape(start))
         return run / "checkpoints" / str(step), checkpoints.restore(step, like)
 
 

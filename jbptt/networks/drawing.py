@@ -23,7 +23,10 @@ def drawn_of_likeliest(
     logits: jax.Array,
 ) -> jax.Array:
     """As `drawn`, of the `likeliest` alone."""
-    return jax.random.categorical(key, likeliest(_at(temperature, logits), top_k, top_p))
+    logits = _at(temperature, logits)
+    is_of_all = jnp.logical_and(top_k >= logits.shape[-1], top_p >= 1)  # then nothing is sorted: most of the time
+    kept = jax.lax.cond(is_of_all, lambda logits: logits, lambda logits: likeliest(logits, top_k, top_p), logits)
+    return jax.random.categorical(key, kept)
 
 
 def likeliest(logits: jax.Array, top_k: jax.Array | int, top_p: jax.Array | float) -> jax.Array:

@@ -24,6 +24,7 @@ from benchmarks import (
     small_calls,
     thread_pools,
     training,
+    without_kernels,
 )
 from benchmarks.contestants import plain
 from benchmarks.contestants.protocol import LeftOut
@@ -34,6 +35,9 @@ from benchmarks.measuring.remote import Worker
 from benchmarks.measuring.rounds import FEWEST_ROUNDS, interleave
 from benchmarks.measuring.runners import JaxRunner
 from benchmarks.problem import CELLS, GATES, Sizes, flops, random_problem, reference
+from benchmarks.steps.problem import dates_problem, random_problem as random_problem_of_chars
+from benchmarks.steps.roster import AUTO, FLAX, OURS as OURS_TRAINS, TRAINERS
+from benchmarks.steps.until import times_to
 
 SIZES = Sizes(T=5, B=2, I=3, H=4)
 needs_kernels = pytest.mark.skipif(not jbptt.backends()["cpu"].available, reason="no kernels")
@@ -195,15 +199,54 @@ def test_small_calls(tmp_path):
 
 def test_training_steps_have_the_same_losses(tmp_path):
     """Both PyTorch models and both numbers of threads, and not each with each: each is a process that imports it."""
-    names = [training.OURS, training.AUTO, training.FLAX, "torch, 1 thread", "torch embedding, all threads"]
-    output = command(training, "--quick", "--out", tmp_path / "steps.csv", contestants=names)
-    rows = results.read(tmp_path / "steps.csv")
-    assert [row["contestant"] for row in rows] == names
+    names = [OURS_TRAINS, AUTO, FLAX, "torch 1 thread", "torch embedding all threads"]
+    path = tmp_path / "steps.csv"
+    arguments = ["--quick", "--contestants", ",".join(names), "--until", 4.4, "--out", path]
+    output = command(training, *arguments)
+    rows = results.read(path)
+    assert [(row["model"], row["contestant"]) for row in rows] == [
+        (model, name) for model in ("chars", "dates") for name in names
+    ]
     assert {row["status"] for row in rows} <= {"timed", "left out"}
-    assert len(output.splitlines()) == 4
+    assert len(output.splitlines()) == 4 + 3 + len(names) + 2
+
+    reached = results.read(tmp_path / "steps-until.csv")
+    assert [row["contestant"] for row in reached] == names
+    same = [row for row in reached[:4] if row["status"] != "left out"]
+    assert {row["status"] for row in same} == {"timed"}
+    assert len({row["steps"] for row in same}) == 1, "the same weights, and the same batches"
+    assert np.ptp([float(row["nats"]) for row in same]) < 1e-3
+
+
+@pytest.mark.parametrize("attention", ["bahdanau", "none"])
+def test_the_dates_models_of_pytorch_have_our_losses(attention):
+    """Of the two that a run trains side by side the benchmark compares the first's."""
+    pytest.importorskip("torch", reason="it compares PyTorch's")
+    problem = dates_problem(attention=attention, baseline=False, hidden=8, batch=4)
+    expected = TRAINERS[OURS_TRAINS].dates(problem).losses(5)
+    with Worker() as worker:
+        found = worker.hold(TRAINERS["torch 1 thread"].dates, problem).losses(5)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert len(set(expected)) == 5, "it learns"
+
+
+def test_a_level_that_nobody_comes_to_ends_after_the_most_steps():
+    problem, validation = random_problem_of_chars(training.QUICK[0]), np.arange(40, dtype=np.int32) % 5
+    runners = {OURS_TRAINS: TRAINERS[OURS_TRAINS].chars(problem)}
+    found = times_to(0.0, runners, problem, validation, every=2, most=4)[OURS_TRAINS]
+    assert (found["status"], found["steps"]) == ("not reached", 4)
 
 
 def test_a_step_with_other_losses_is_not_timed(monkeypatch):
     monkeypatch.setattr(training, "TOLERANCE", 0)
-    (row,) = training.measure(training.QUICK[0], [training.FLAX], {}, 1, 0, 8)
+    (row,) = training.measure(random_problem_of_chars(training.QUICK[0]), [FLAX], {}, 1, 0, 8)
     assert row["status"] in ("disagrees", "left out") and "ms" not in row
+
+
+@needs_kernels
+def test_what_cells_without_kernels_could_gain(tmp_path):
+    cells = "gru,mgu,lstm_heads"
+    command(without_kernels, "--quick", "--cells", cells, "--out", tmp_path / "cells.csv")
+    rows = results.read(tmp_path / "cells.csv")
+    assert [(row["cell"], row["like"]) for row in rows] == [("gru", "gru"), ("mgu", "gru"), ("lstm_heads", "lstm")]
+    assert all(float(row["gradients ratio"]) > 0 for row in rows)

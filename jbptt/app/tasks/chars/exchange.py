@@ -36,7 +36,8 @@ def export_run(path: Path, file: Path, best: bool) -> None:
     config = read_config(run, "chars")
     settings = settings_of(config, run)
     runs.use_dtype(settings)
-    checkpoint, carry = runs.restored(run, step, initial_carry(settings, len(config["vocabulary"])), best=best)
+    start = partial(initial_carry, settings, len(config["vocabulary"]))
+    checkpoint, carry = runs.restored(run, step, start, best=best)
     about = {"layers": [model.cell_of(settings)] * settings.layers, "step": int(checkpoint.name)}
     with _told(file):
         save(file, carry.params, about | {"run": {name: config[name] for name in config if name != "texts"}})

@@ -4,6 +4,7 @@ import hashlib
 import math
 import shlex
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,8 @@ def sample(path: Path, prime: str, drawing: model.Drawing, length: int, seed: in
     config = read_config(run, "chars")
     settings = settings_of(config, run)
     runs.use_dtype(settings)
-    checkpoint, carry = runs.restored(run, step, initial_carry(settings, len(config["vocabulary"])), best=best)
+    start = partial(initial_carry, settings, len(config["vocabulary"]))
+    checkpoint, carry = runs.restored(run, step, start, best=best)
     prime = composed(prime, settings.nfc)
     text = generate(settings, carry.params, config["vocabulary"], prime, drawing, length, seed)
     return {"checkpoint": str(checkpoint), "prime": prime, "text": text}

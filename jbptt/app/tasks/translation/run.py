@@ -1,6 +1,7 @@
 """`jbptt train dates`, `jbptt train pairs` and `jbptt translate`: from pairs of texts to translations."""
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def translate(
     for text in filled:
         _check_text(text, encoding)
     runs.use_dtype(settings)
-    _, carry = runs.restored(run, step, _init(settings, encoding), best=best)
+    _, carry = runs.restored(run, step, partial(_init, settings, encoding), best=best)
     params = carry.learners[settings.attention].params
     translations = {}
     for part in _parts(list(dict.fromkeys(filled))):
