@@ -35,8 +35,8 @@ def unsupported(spec: Spec, inputs: Inputs) -> str | None:
         return "the kernels put out h alone of every state"
     xs, masks = inputs.given_xs, inputs.masks
     floats = [*inputs.consts.params.values(), *([] if is_index(xs) else [xs])]
-    if others := {leaf.dtype.name for leaf in floats} - {"float32"}:
-        return f"the kernels are for float32, and there are xs or parameters of {', '.join(others)}"
+    if others := {leaf.dtype.name for leaf in floats} - {"float32", "bfloat16"}:
+        return f"the kernels are for float32 and bfloat16, and there are xs or parameters of {', '.join(others)}"
     if types.is_symbolic(inputs):
         return "the kernels are for sizes that are known"
     if math.prod(inputs.steps) >= MOST_ROWS:
@@ -58,7 +58,7 @@ def preferred(spec: Spec, inputs: Inputs) -> bool:
     sequence by itself has one thread, which is not enough for weights beyond its cache.
     """
     T, *batch = inputs.steps
-    B, weights = math.prod(batch), sum(leaf.nbytes for leaf in jax.tree.leaves(inputs.consts))
+    B, weights = math.prod(batch), sum(4 * leaf.size for leaf in jax.tree.leaves(inputs.consts))  # packed as float32
     return T >= LEAST_STEPS and T * B >= LEAST_ROWS and (B > 1 or weights <= LARGEST_ALONE)
 
 

@@ -13,10 +13,10 @@
 namespace jbptt {
 
 struct BackwardScratch {
-  BackwardScratch(const Plan& plan, int64_t rows, bool of_weights, bool of_xs)  // rows: T·B
+  BackwardScratch(const Plan& plan, int64_t rows, bool of_weights, bool of_xs, bool widens)  // rows: T·B
       : WT(static_cast<size_t>(plan.gate_width) * plan.Hp), UT(of_xs ? columns_at_x(plan) * plan.I_up : 0),
         of_worker(
-            piece(std::max(of_weights ? Gradients::packed(plan, rows) : 0, of_xs ? Gradients::dx_rows(plan) : 0))),
+            piece(std::max(of_weights ? packed_for_weights(plan, rows) : 0, of_xs ? rows_of_dx(plan, widens) : 0))),
         dp(plan.kind.extra == Extra::peepholes ? whole_lines(3 * static_cast<size_t>(plan.Hp)) : 0),
         size{piece(WT) + piece(UT), of_worker + dp + kMostExcess,
              plan.gate_width + 5 * static_cast<size_t>(plan.Hp)} {}
@@ -28,15 +28,15 @@ struct BackwardScratch {
   const ScratchSize size;
 };
 
-template <class Cell>
-class Backward : Call, public Recurrence {
+template <class Cell, class Real>
+class Backward : Call<Real>, public Recurrence {
  public:
-  Backward(const Kind& kind, const RecurrenceArgs& args, int threads)
+  Backward(const Kind& kind, const RecurrenceArgs<Real>& args, int threads)
       : Backward(kind, args, threads,
-                 BackwardScratch(Plan(kind, args.I, args.H), int64_t{args.T} * args.B, args.dW, args.dxs)) {}
+                 BackwardScratch(Plan(kind, args.I, args.H), int64_t{args.T} * args.B, args.dW, args.dxs, kWidens<Real>)) {}
 
   int busy_threads() const override { return busy; }
-  int most_threads() const override { return threads; }
+  int most_threads() const override { return this->threads; }
 
   int preparations() const override { return panels_of(vectors) + (p.dxs ? panels_of(I_up / kLanes) : 0); }
   void prepare(int n) override {
@@ -65,10 +65,13 @@ class Backward : Call, public Recurrence {
   }
 
  private:
+  using Call<Real>::p, Call<Real>::I, Call<Real>::I_up, Call<Real>::H, Call<Real>::Hp, Call<Real>::vectors;
+  using Call<Real>::busy, Call<Real>::slices, Call<Real>::row_of, Call<Real>::number_of_blocks, Call<Real>::block;
+  using typename Call<Real>::Steps;
   static constexpr int G = Cell::G, S = Cell::S;
 
-  Backward(const Kind& kind, const RecurrenceArgs& args, int threads, const BackwardScratch& size)
-      : Call(kind, args, threads, size.size), size_(size), gradients_(*this) {
+  Backward(const Kind& kind, const RecurrenceArgs<Real>& args, int threads, const BackwardScratch& size)
+      : Call<Real>(kind, args, threads, size.size), size_(size), gradients_(*this) {
     Scratch scratch(p.scratch, p.scratch_floats);
     WT_ = scratch.take(size_.WT);
     UT_ = scratch.take(size_.UT);
@@ -100,14 +103,14 @@ class Backward : Call, public Recurrence {
   }
 
   const BackwardScratch size_;
-  const Gradients gradients_;
+  const Gradients<Real> gradients_;
   float *WT_, *UT_, *of_workers_, *dp_, *of_slices_;
 };
 
 // Some rows of the batch, from the last step to the first. All inline, so that its members can be in registers:
 // a store of floats might change them where `this` is known elsewhere, which cost small sizes an eighth.
-template <class Cell>
-struct Backward<Cell>::Slice {
+template <class Cell, class Real>
+struct Backward<Cell, Real>::Slice {
   Slice(const Backward& all, Scratch scratch, int slice, int first, int rows)
       : all(all), p(all.p), Hp(all.Hp), gate_width(all.gate_width), first(first), rows(rows),
         resets(p.marks && p.h_reset), zones_out(all.zones_out()), dp(all.dp_ + slice * all.size_.dp), dh(taken(scratch, true)),
@@ -148,7 +151,8 @@ struct Backward<Cell>::Slice {
     return wanted ? scratch.take(static_cast<size_t>(rows) * Hp) : nullptr;
   }
 
-  [[gnu::always_inline]] void copy_rows(const float* from, size_t from_row, int from0, float* to, size_t to_row,
+  template <class From, class To>
+  [[gnu::always_inline]] void copy_rows(const From* from, size_t from_row, int from0, To* to, size_t to_row,
                                         int to0) const {
     for (int r = 0; r < rows; ++r) std::copy_n(from + (from0 + r) * from_row, p.H, to + (to0 + r) * to_row);
   }
@@ -187,7 +191,7 @@ struct Backward<Cell>::Slice {
     Vec sums[3] = {};
     for (int r = 0; r < rows; ++r) {
       const size_t at = all.row(t, first + r), own = static_cast<size_t>(r) * Hp + u * kLanes;
-      float* saved_here = p.saved + (at * vectors + u) * S * kLanes;
+      Real* saved_here = p.saved + (at * vectors + u) * S * kLanes;
       float* at_h = delta + (static_cast<size_t>(r) * vectors + u) * G * kLanes;
       const Vec dh_out = p.dhs ? load(p.dhs + at * p.H + u * kLanes, lanes) : Vec{};
       if (!all.valid(at)) {  // the state stayed, and so does its gradient
@@ -222,7 +226,7 @@ struct Backward<Cell>::Slice {
   }
 
   const Backward& all;
-  const RecurrenceArgs& p;
+  const RecurrenceArgs<Real>& p;
   const int Hp, gate_width, first, rows;
   const bool resets, zones_out;
   float *dp, *dh, *dc, *dh_reset, *dc_reset, *from_delta, *delta;

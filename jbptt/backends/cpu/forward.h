@@ -14,18 +14,18 @@ namespace jbptt {
 
 constexpr int kRowsAtOnce = 48;  // of the batch, whose sums stay in the first cache until the pointwise part
 
-inline ScratchSize forward_scratch(const Plan& plan) {
-  const size_t z = plan.gate_width;
+inline ScratchSize forward_scratch(const Plan& plan, bool widens) {
+  const size_t z = plan.gate_width, x = widens ? plan.I : 0;
   return {piece(plan.I * z) + piece(plan.H * z) + piece(z),
-          kProjectedRows * z + static_cast<size_t>(kRowsAtOnce) * plan.panel_width + kMostExcess,
-          z + static_cast<size_t>(plan.Hp) * (plan.kind.has_c ? 5 : 4)};
+          kProjectedRows * (z + x) + static_cast<size_t>(kRowsAtOnce) * plan.panel_width + kMostExcess,
+          z + x + static_cast<size_t>(plan.Hp) * (plan.kind.has_c ? 5 : 4)};
 }
 
-template <class Cell>
-class Forward : Call, public Recurrence {
+template <class Cell, class Real>
+class Forward : Call<Real>, public Recurrence {
  public:
-  Forward(const Kind& kind, const RecurrenceArgs& args, int threads)
-      : Forward(kind, args, threads, jbptt::forward_scratch(Plan(kind, args.I, args.H))) {}
+  Forward(const Kind& kind, const RecurrenceArgs<Real>& args, int threads)
+      : Forward(kind, args, threads, jbptt::forward_scratch(Plan(kind, args.I, args.H), kWidens<Real>)) {}
 
   int busy_threads() const override { return busy; }
   int most_threads() const override { return threads; }
@@ -46,10 +46,13 @@ class Forward : Call, public Recurrence {
   void complete(int, int) override {}
 
  private:
+  using Call<Real>::p, Call<Real>::I, Call<Real>::H, Call<Real>::gate_width, Call<Real>::busy, Call<Real>::threads;
+  using Call<Real>::slices, Call<Real>::row_of, Call<Real>::number_of_blocks, Call<Real>::block;
+  using typename Call<Real>::Steps;
   static constexpr int G = Cell::G, S = Cell::S;
 
-  Forward(const Kind& kind, const RecurrenceArgs& args, int threads, const ScratchSize& size)
-      : Call(kind, args, threads, size), size_(size) {
+  Forward(const Kind& kind, const RecurrenceArgs<Real>& args, int threads, const ScratchSize& size)
+      : Call<Real>(kind, args, threads, size), size_(size) {
     Scratch scratch(p.scratch, p.scratch_floats);
     U_ = scratch.take(static_cast<size_t>(I) * gate_width);
     W_ = scratch.take(static_cast<size_t>(H) * gate_width);
@@ -73,11 +76,12 @@ class Forward : Call, public Recurrence {
 
 // Some rows of the batch, from the first step to the last. All inline, so that its members can be in registers:
 // a store of floats might change them where `this` is known elsewhere, which cost small sizes an eighth.
-template <class Cell>
-struct Forward<Cell>::Slice {
+template <class Cell, class Real>
+struct Forward<Cell, Real>::Slice {
   Slice(const Forward& all, Scratch scratch, int first, int rows)
       : all(all), p(all.p), Hp(all.Hp), gate_width(all.gate_width), first(first), rows(rows),
         ahead(std::max(1, std::min(p.T, kProjectedRows / rows))), zones_out(all.zones_out()),
+        x(kWidens<Real> ? scratch.take(static_cast<size_t>(std::max(kProjectedRows, rows)) * p.I) : nullptr),
         zx(scratch.take(static_cast<size_t>(ahead) * rows * gate_width)),
         sums(scratch.take(static_cast<size_t>(kRowsAtOnce) * all.panel_width)),
         h(scratch.take(static_cast<size_t>(rows) * Hp)), next(scratch.take(static_cast<size_t>(rows) * Hp)),
@@ -114,7 +118,7 @@ struct Forward<Cell>::Slice {
     }
   }
 
-  [[gnu::always_inline]] void start(int r, const float* h_from, const float* c_from) {
+  [[gnu::always_inline]] void start(int r, const Real* h_from, const Real* c_from) {
     const size_t from = static_cast<size_t>(first + r) * p.H, to = static_cast<size_t>(r) * Hp;
     std::copy_n(h_from + from, p.H, h + to);
     if (p.h_mask)
@@ -122,9 +126,27 @@ struct Forward<Cell>::Slice {
     if (Cell::kHasC) std::copy_n(c_from + from, p.H, c + to);
   }
 
+  // x of some steps, as floats: those of (step, row) at + step · step_size + row · p.I.
+  struct X {
+    const float* at;
+    ptrdiff_t step_size;
+  };
+
+  [[gnu::always_inline]] X xs_of(int step, int steps) const {
+    const ptrdiff_t of_rows = static_cast<ptrdiff_t>(rows) * p.I;
+    if constexpr (kWidens<Real>) {
+      for (int s = 0; s < steps; ++s)
+        std::copy_n(p.xs + all.row(all.time(step + s), first) * p.I, of_rows, x + s * of_rows);
+      return {x, of_rows};
+    } else {
+      return {p.xs + all.row(all.time(step), first) * p.I, static_cast<ptrdiff_t>(p.B) * p.I * (p.reverse ? -1 : 1)};
+    }
+  }
+
   // x U + b of some steps, [step, row, gate_width].
   [[gnu::always_inline]] void project(int step, int steps) {
     if (p.indices) return pick_rows(step, steps);
+    const X xs = xs_of(step, steps);
     for (int n = 0; n < steps * rows; ++n) std::copy_n(all.b_, gate_width, zx + static_cast<size_t>(n) * gate_width);
     for (int panel = 0; panel < all.panels; ++panel) {
       const int u0 = panel * Cell::kUnits, width = all.vectors_in(panel) * G;
@@ -132,12 +154,11 @@ struct Forward<Cell>::Slice {
       float* to = zx + static_cast<size_t>(u0) * G * kLanes;
       if (rows >= kTileRows || steps == 1) {
         for (int s = 0; s < steps; ++s)
-          product(rows, width, p.I, p.xs + all.row(all.time(step + s), first) * p.I, p.I, U, width * kLanes,
+          product(rows, width, p.I, xs.at + s * xs.step_size, p.I, U, width * kLanes,
                   to + static_cast<size_t>(s) * rows * gate_width, gate_width, true);
       } else {  // few rows a step: many steps of each row
-        const ptrdiff_t x_row = static_cast<ptrdiff_t>(p.B) * p.I * (p.reverse ? -1 : 1);
         for (int r = 0; r < rows; ++r)
-          product(steps, width, p.I, p.xs + all.row(all.time(step), first + r) * p.I, x_row, U, width * kLanes,
+          product(steps, width, p.I, xs.at + static_cast<ptrdiff_t>(r) * p.I, xs.step_size, U, width * kLanes,
                   to + static_cast<size_t>(r) * gate_width, static_cast<ptrdiff_t>(rows) * gate_width, true);
       }
     }
@@ -148,7 +169,8 @@ struct Forward<Cell>::Slice {
     float* to = zx;
     for (int s = 0; s < steps; ++s)
       for (int r = 0; r < rows; ++r) {
-        const float *U = all.row_of_U(all.row(all.time(step + s), first + r)), *b = all.b_;
+        const Real* U = all.row_of_U(all.row(all.time(step + s), first + r));
+        const float* b = all.b_;
         for (int u = 0; u < all.vectors; ++u)
           for (int g = 0; g < G; ++g, to += kLanes, b += kLanes)
             store(to, U ? load(b) + load(U + static_cast<size_t>(g) * p.H + u * kLanes, all.lanes_of(u)) : load(b));
@@ -207,10 +229,10 @@ struct Forward<Cell>::Slice {
   }
 
   const Forward& all;
-  const RecurrenceArgs& p;
+  const RecurrenceArgs<Real>& p;
   const int Hp, gate_width, first, rows, ahead;
   const bool zones_out;
-  float *zx, *sums, *h, *next, *c, *seen, *next_seen;  // seen: h as the product sees it
+  float *x, *zx, *sums, *h, *next, *c, *seen, *next_seen;  // seen: h as the product sees it
 };
 
 }  // namespace jbptt
