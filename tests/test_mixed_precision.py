@@ -64,8 +64,8 @@ def test_gradients_have_their_arguments_dtypes_and_are_right(name, options):
 @pytest.mark.parametrize("activation", [jbptt.identity, jbptt.relu], ids=["by the scan", "by a kernel"])
 @pytest.mark.parametrize("options", [{}, {"checkpoint": 1}], ids=["whole", "checkpoint"])
 def test_sums_are_not_rounded_to_the_compute_dtype(options, activation):
-    """Of a cell that is linear, as a rectifier is above 0, δ is the cotangent itself, so that every gradient is known to
-    float32's last digits."""
+    """Of a cell that is linear, as a rectifier is above 0, δ is the cotangent itself, so that every gradient is known
+    to float32's last digits."""
     cell, sizes = jbptt.rnn_cell(activation), Sizes(T=2, B=301, I=3, H=4)
     params, xs, state = jax.tree.map(jnp.abs, drawn(cell, sizes=sizes))
     params = params | {"W": jnp.zeros_like(params["W"])}

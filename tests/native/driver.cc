@@ -271,7 +271,8 @@ int main() {
           // A few roundings of numbers of about 1; over many steps they may grow to anything.
           const float rounding = T > 5 ? INFINITY : 0.1f;
           const auto halved = [&](const Case& now, int helpers, int memory_of) {
-            return difference(run(kind, now, {}, 0, 1), run<jbptt::Bfloat16>(kind, now, {}, helpers, memory_of), rounding);
+            const Results of_floats = run(kind, now, {}, 0, 1);
+            return difference(of_floats, run<jbptt::Bfloat16>(kind, now, {}, helpers, memory_of), rounding);
           };
           told("bfloat16", now, halved(now, 0, 1));
           told("bfloat16, masked, with helpers", masked, halved(masked, 3, 4));

@@ -33,7 +33,8 @@ class Backward : Call<Real>, public Recurrence {
  public:
   Backward(const Kind& kind, const RecurrenceArgs<Real>& args, int threads)
       : Backward(kind, args, threads,
-                 BackwardScratch(Plan(kind, args.I, args.H), int64_t{args.T} * args.B, args.dW, args.dxs, kWidens<Real>)) {}
+                 BackwardScratch(Plan(kind, args.I, args.H), int64_t{args.T} * args.B, args.dW, args.dxs,
+                                 kWidens<Real>)) {}
 
   int busy_threads() const override { return busy; }
   int most_threads() const override { return this->threads; }

@@ -1,5 +1,5 @@
-// bfloat16, the upper half of a float's bits: how numbers may be in memory. Wherever one is read it becomes a float, and
-// all arithmetic is that of floats.
+// bfloat16, the upper half of a float's bits: how numbers may be in memory. Wherever one is read it becomes a float, so
+// that all arithmetic is that of floats.
 #pragma once
 
 #include <cstdint>

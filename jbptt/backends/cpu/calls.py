@@ -211,7 +211,8 @@ def _scratch(call, dtype, direction, *how):
 
 
 def _call(calls, direction, results, args, aliases=None, chained=False):
-    outs = [types.result_type(shape, dtype, like=args[2]) for shape, dtype in results]  # U: xs, or indices, may be of nothing
+    U = args[2]  # xs, or indices, may be of nothing
+    outs = [types.result_type(shape, dtype, like=U) for shape, dtype in results]
     function = jax.ffi.ffi_call(calls[0].library.target(direction), outs, input_output_aliases=aliases)
     kinds = " ".join(call.kernel.kind for call in calls)
     reverse = sum(call.reverse << n for n, call in enumerate(calls))

@@ -4,6 +4,10 @@
 // step; its state stays in its cache. Rows share the packed weights, which nobody writes. U and W are packed so that
 // the sums of a register tile are all that the pointwise part of its units needs.
 //
+// Of arrays of Bfloat16: h and c are floats from the first step of a call to the last, so that no rounding adds up over
+// the steps, and are rounded where they are put out and kept. The backward pass reads every h, c and gate rounded: half
+// a unit of bfloat16's last place, at most, from what the forward pass went on with.
+//
 // Cost: 2·T·B·(I+H)·G·H operations.
 #pragma once
 

@@ -126,9 +126,10 @@ ffi::Error forward_of(ffi::ThreadPool pool, std::string_view kinds, int64_t reve
     std::vector<std::unique_ptr<Recurrence>> recurrences;
     for (std::string_view kind : kinds_of(kinds)) {
       const Border<Real>* below = chained && !borders.empty() ? &borders.back() : nullptr;
-      Border<Real>& border = borders.emplace_back(kind, bit(reverse, borders.size()), below, Arguments<Real>(given));
+      auto& border = borders.emplace_back(kind, bit(reverse, borders.size()), below, Arguments<Real>(given));
       take_results(border, results);
-      recurrences.push_back(border.kind->template of<Real>().forward(*border.kind, border.args, executor.threads() + 1));
+      const Makers<Real>& makers = border.kind->template of<Real>();
+      recurrences.push_back(makers.forward(*border.kind, border.args, executor.threads() + 1));
     }
     given.must_be_all(), results.must_be_all();
     must_be_of_one_sequence(borders);
@@ -146,7 +147,7 @@ ffi::Error backward_of(ffi::ThreadPool pool, std::string_view kinds, int64_t rev
     std::deque<Border<Real>> borders;
     for (std::string_view kind : kinds_of(kinds)) {
       Border<Real>* below = chained && !borders.empty() ? &borders.back() : nullptr;
-      Border<Real>& border = borders.emplace_back(kind, bit(reverse, borders.size()), below, Arguments<Real>(given));
+      auto& border = borders.emplace_back(kind, bit(reverse, borders.size()), below, Arguments<Real>(given));
       take_cotangents(border, given, results);
       if (!below) continue;
       if (!border.args.dxs) refuse("dxs must be wanted of a recurrence above another");
@@ -157,8 +158,10 @@ ffi::Error backward_of(ffi::ThreadPool pool, std::string_view kinds, int64_t rev
     given.must_be_all(), results.must_be_all();
     must_be_of_one_sequence(borders);
     std::vector<std::unique_ptr<Recurrence>> recurrences;
-    for (Border<Real>& border : borders)
-      recurrences.push_back(border.kind->template of<Real>().backward(*border.kind, border.args, executor.threads() + 1));
+    for (Border<Real>& border : borders) {
+      const Makers<Real>& makers = border.kind->template of<Real>();
+      recurrences.push_back(makers.backward(*border.kind, border.args, executor.threads() + 1));
+    }
     std::reverse(recurrences.begin(), recurrences.end());  // from the top down
     run_together(recurrences, chained, executor);
   });
