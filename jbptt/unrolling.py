@@ -84,10 +84,10 @@ def unroll(
       own dtype. None means the params' dtype, and no cast.
     - `vjp`: "manual", hand-derived backpropagation through time; "auto", `jax.grad`'s of the same forward.
     - `backend`: "scan", two scans; "cpu", the whole recurrence, forward and back, in one call of a C++ kernel each, for
-      float32 LSTM, GRU and RNN (`jbptt.backends()` tells whether it is there). None takes the second where it can be
-      had and was measured to be faster: from two steps and T·B = 16 on (128 with weights of 4 MiB or more). Where a
-      program with kernels is compiled for another device, for several, or for export, they are the scan again. ("xla"
-      and "native" are other names of the two; a `jbptt.Backend` of one's own is taken as it is.)
+      LSTM, GRU and RNN in float32 and bfloat16 (`jbptt.backends()` tells whether it is there). None takes the second
+      where it can be had and was measured to be faster: from two steps and T·B = 16 on (128 with weights of 4 MiB or
+      more). Where a program with kernels is compiled for another device, for several, or for export, they are the scan
+      again. ("xla" and "native" are other names of the two; a `jbptt.Backend` of one's own is taken as it is.)
 
     Returns (state after the last step, every h [T, B, H]), of the params' dtype, or `compute_dtype`. Raises ValueError
     for an unknown `vjp`, for a backend that cannot run this (with the reason of each), for lengths out of range

@@ -91,9 +91,9 @@ def errors(got, expected):
     ]
 
 
-def dtype_of(backend, problem):
-    """float64 if the backend runs it, float32 if it runs that; else the test is skipped with the backend's reason."""
-    for dtype in (jnp.float64, jnp.float32):
+def dtype_of(backend, problem, dtypes=(jnp.float64, jnp.float32)):
+    """The first of these that the backend runs it in; else the test is skipped with the backend's reason."""
+    for dtype in dtypes:
         try:
             jax.eval_shape(lambda: problem.forward(*problem.arrays(dtype), backend=backend))  # noqa: B023
             return dtype
@@ -102,6 +102,14 @@ def dtype_of(backend, problem):
             if "cannot run this" not in reason:
                 raise
     pytest.skip(reason)
+
+
+def assert_bfloat16_is_near(backend, problem):
+    """Within bfloat16's tolerance of float64, and of the dtype of the arguments."""
+    got = problem.outputs_and_gradients(jnp.bfloat16, backend=backend)
+    assert {leaf.dtype for leaf in jax.tree.leaves(got)} == {jnp.dtype(jnp.bfloat16)}
+    ours = errors(got, problem.outputs_and_gradients(jnp.float64, vjp="auto"))
+    assert max(ours) <= TOLERANCE["bfloat16"], ours
 
 
 def assert_as_good_as_the_scan(backend, problem):

@@ -10,6 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 import jbptt
 from jbptt.backends.cpu.library import loaded
 from jbptt.networks import layers as layers_module
+from jbptt.recurrence.precision import in_dtype
 
 pytestmark = pytest.mark.skipif(isinstance(loaded(), str), reason=f"no kernels: {loaded()}")
 
@@ -109,6 +110,23 @@ def test_every_bit_is_that_of_one_after_the_other(name):
     both = gradients_of(layers, options)
     assert calls_of(both, *args) < calls_of(in_turn(both), *args)
     assert_close(jax.jit(both)(*args), jax.jit(in_turn(both))(*args), 0)
+
+
+@pytest.mark.parametrize("layers", [[LSTM, GRU], [BOTH]], ids=["stack", "bidirectional"])
+def test_every_bit_in_bfloat16(layers):
+    args = in_dtype(given(layers, I=H + 1), jnp.bfloat16)
+    both = gradients_of(layers, {})
+    assert calls_of(both, *args) < calls_of(in_turn(both), *args)
+    assert_close(jax.jit(both)(*args), jax.jit(in_turn(both))(*args), 0)
+
+
+def test_directions_of_two_dtypes_are_not_at_once():
+    (of_one,), xs, _ = given([jbptt.Bidirectional(LSTM, LSTM)])
+    params = of_one[0], in_dtype(of_one[1], jnp.bfloat16)
+    indices = jnp.zeros(xs.shape[:-1], jnp.int32)
+    both = jbptt.Bidirectional(LSTM, LSTM)
+    with jax.numpy_dtype_promotion("standard"):  # hs of the two are joined
+        assert calls_of(lambda params: jbptt.bidirectional(both, params, indices)[1], params) == 2
 
 
 def test_gradients_are_those_of_the_scan():

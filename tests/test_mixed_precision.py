@@ -1,5 +1,6 @@
 """`compute_dtype`: parameters in float32, steps in bfloat16, sums in float32."""
 
+import re
 from functools import partial
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 from helpers import TOLERANCE, full
 
 import jbptt
+from jbptt.backends.cpu.library import loaded
 from jbptt.cells.table import CELLS
 from jbptt.comparison.rows import Draws, Sizes
 from jbptt.recurrence.precision import in_dtype
@@ -59,11 +61,13 @@ def test_gradients_have_their_arguments_dtypes_and_are_right(name, options):
         assert np.max(np.abs(got.astype(jnp.float64) - want)) <= TOLERANCE["bfloat16"] * max(np.max(np.abs(want)), 1e-2)
 
 
+@pytest.mark.parametrize("activation", [jbptt.identity, jbptt.relu], ids=["by the scan", "by a kernel"])
 @pytest.mark.parametrize("options", [{}, {"checkpoint": 1}], ids=["whole", "checkpoint"])
-def test_sums_are_not_rounded_to_the_compute_dtype(options):
-    """Of a cell that is linear δ is the cotangent itself, so that every gradient is known to float32's last digits."""
-    cell, sizes = jbptt.rnn_cell(jbptt.identity), Sizes(T=2, B=301, I=3, H=4)
-    params, xs, state = drawn(cell, sizes=sizes)
+def test_sums_are_not_rounded_to_the_compute_dtype(options, activation):
+    """Of a cell that is linear, as a rectifier is above 0, δ is the cotangent itself, so that every gradient is known
+    to float32's last digits."""
+    cell, sizes = jbptt.rnn_cell(activation), Sizes(T=2, B=301, I=3, H=4)
+    params, xs, state = jax.tree.map(jnp.abs, drawn(cell, sizes=sizes))
     params = params | {"W": jnp.zeros_like(params["W"])}
     dhs = rounded(Draws(1, jnp.float32).normal(sizes.T, sizes.B, sizes.H))
 
@@ -80,9 +84,10 @@ def test_sums_are_not_rounded_to_the_compute_dtype(options):
 def test_streaming():
     """A state put out goes in again, beside one in the parameters' dtype."""
     params, xs, state = drawn(jbptt.lstm)
-    whole, _ = jbptt.unroll(jbptt.lstm, params, xs, state, **BF16)
-    half, _ = jbptt.unroll(jbptt.lstm, params, xs[:3], state, **BF16)
-    last, _ = jbptt.unroll(jbptt.lstm, params, xs[3:].astype(jnp.bfloat16), half, **BF16)
+    by_scan = BF16 | {"backend": "scan"}  # a kernel rounds the state at the end of a call, and not at each step
+    whole, _ = jbptt.unroll(jbptt.lstm, params, xs, state, **by_scan)
+    half, _ = jbptt.unroll(jbptt.lstm, params, xs[:3], state, **by_scan)
+    last, _ = jbptt.unroll(jbptt.lstm, params, xs[3:].astype(jnp.bfloat16), half, **by_scan)
     jax.tree.map(np.testing.assert_array_equal, last, whole)
 
 
@@ -106,11 +111,12 @@ def test_stacks_attention_and_resets():
         assert np.any(leaf != 0)
 
 
-def test_no_kernel_computes_in_bfloat16():
+@pytest.mark.skipif(isinstance(loaded(), str), reason=f"no kernels: {loaded()}")
+def test_kernels_keep_bfloat16_and_none_is_for_float64():
     args = drawn(jbptt.lstm)
-    with pytest.raises(ValueError, match="float32, and there are xs or parameters of bfloat16"):
-        jbptt.unroll(jbptt.lstm, *args, **BF16, backend="cpu")
-    with pytest.raises(ValueError, match="float32, and there are xs or parameters of float64"):
+    program = jax.jit(partial(cost, jbptt.lstm, **BF16)).lower(*args).as_text()
+    assert re.search(r"custom_call @jbptt_forward.*-> \(tensor<6x4x8xbf16>", program)
+    with pytest.raises(ValueError, match="float32 and bfloat16, and there are xs or parameters of float64"):
         jbptt.unroll(jbptt.lstm, *in_dtype(args, jnp.float64), compute_dtype=jnp.float32, backend="cpu")
 
 

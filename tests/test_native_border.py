@@ -117,6 +117,15 @@ def test_indices_are_in_the_place_of_xs():
     assert_refused("xs must be an array of nothing", "backward", "lstm", indices | {"xs": args["xs"]}, without)
 
 
+@pytest.mark.parametrize("direction", MAKERS)
+def test_arrays_of_two_dtypes_are_refused(direction):
+    args, outs = MAKERS[direction]("lstm")
+    for name in ("xs", "W", "h0"):
+        at = list(args).index(name)
+        assert_refused(f"array {at} of", direction, "lstm", args | {name: jnp.bfloat16(args[name])}, outs)
+    assert_refused("array 0 of", direction, "lstm", args | {"U": jnp.bfloat16(args["U"])}, outs)
+
+
 def test_a_weights_gradient_by_itself_is_refused():
     args, outs = given_back("lstm")
     assert_refused("dU and dW must both be wanted", "backward", "lstm", args, outs | {"dU": (0,)})

@@ -12,13 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import full
-from recurrences import OPTIONS, Problem, assert_as_good_as_the_scan, dtype_of, errors
+from helpers import TOLERANCE, full
+from recurrences import OPTIONS, Problem, assert_as_good_as_the_scan, assert_bfloat16_is_near, dtype_of, errors
 
 import jbptt
 from jbptt.backends.choosing import BACKENDS
 
 every_backend = pytest.mark.parametrize("backend", [backend.name for backend in BACKENDS])
+EXACT = (jnp.float64, jnp.float32)
+in_bfloat16_too = pytest.mark.parametrize("dtypes", [EXACT, (jnp.bfloat16,)], ids=["exact", "bfloat16"])
 
 VARIANTS = {name: cell for name, cell in jbptt.LSTM_VARIANTS.items() if name != "NP"}
 CELLS = {
@@ -50,6 +52,23 @@ def test_gradients_of_every_cell(backend, name):
     assert_as_good_as_the_scan(backend, Problem(CELLS[name], 9, (3,), 5, 20, OPTIONS["everything"]))
 
 
+@every_backend
+@pytest.mark.parametrize("options", full(OPTIONS, but=("zoneout and everything", "indices and everything")))
+@pytest.mark.parametrize("name", full(("V", "gru", "rnn", "clockwork"), but=("gru",)))
+def test_bfloat16_with_every_option(backend, name, options):
+    problem = Problem(CELLS[name], 7, (5,), 3, 16 if name == "clockwork" else 17, OPTIONS[options])
+    dtype_of(backend, problem, (jnp.bfloat16,))
+    assert_bfloat16_is_near(backend, problem)
+
+
+@every_backend
+@pytest.mark.parametrize("name", full(CELLS, but=("V",)))
+def test_bfloat16_of_every_cell(backend, name):
+    problem = Problem(CELLS[name], 9, (3,), 5, 20, OPTIONS["everything"])
+    dtype_of(backend, problem, (jnp.bfloat16,))
+    assert_bfloat16_is_near(backend, problem)
+
+
 EDGES = {
     "one": (1, (1,), 1, 1),
     "no batch": (4, (), 3, 17),
@@ -65,6 +84,13 @@ EDGES = {
 @pytest.mark.parametrize("name", full(("lstm", "gru", "rnn"), but=("lstm",)))
 def test_edge_sizes(backend, name, edge):
     assert_as_good_as_the_scan(backend, Problem(CELLS[name], *EDGES[edge]))
+
+
+@every_backend
+@pytest.mark.parametrize("edge", full(EDGES, but=("one", "wide")))
+@pytest.mark.parametrize("name", full(("lstm", "gru", "rnn"), but=("rnn",)))
+def test_edge_sizes_in_bfloat16(backend, name, edge):
+    assert_bfloat16_is_near(backend, Problem(CELLS[name], *EDGES[edge]))
 
 
 @pytest.mark.full
@@ -118,18 +144,21 @@ def drawn(cell, dtype):
     return params, xs, jnp.array([[7, 3], [0, 7], [5, 5], [1, 2]])
 
 
+ALIKE = {jnp.float64: 1e-11, jnp.float32: 2e-6, jnp.bfloat16: TOLERANCE["bfloat16"]}
+
+
 def assert_alike(backend, derivative, *args, dtype):
     """The derivative through this backend, and through JAX's own of the plain scan."""
     got, expected = (jax.jit(partial(derivative, name))(*args) for name in (backend, "scan"))
-    within = 1e-11 if dtype == jnp.float64 else 2e-6
-    assert max(errors(got, jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), expected))) < within
+    assert max(errors(got, jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), expected))) < ALIKE[dtype]
 
 
 @every_backend
+@in_bfloat16_too
 @pytest.mark.parametrize("in_axes", full([(None, 0, 0), (0, 0, None), (0, None, None)], but=((None, 0, 0),)), ids=str)
 @pytest.mark.parametrize("name", full(("V", "gru, no bias"), but=("gru, no bias",)))
-def test_vmap(backend, name, in_axes):
-    dtype = dtype_of(backend, Problem(CELLS[name], 3, (2,), 3, 18))
+def test_vmap(backend, name, in_axes, dtypes):
+    dtype = dtype_of(backend, Problem(CELLS[name], 3, (2,), 3, 18), dtypes)
     params, xs, lengths = drawn(CELLS[name], dtype)
     many = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf * 1.1, leaf * 0.9, leaf]), params)
     args = [many if in_axes[0] == 0 else params, xs if in_axes[1] == 0 else xs[0]]
@@ -143,8 +172,9 @@ def test_vmap(backend, name, in_axes):
 
 
 @every_backend
-def test_vmap_of_integers(backend):
-    dtype = dtype_of(backend, Problem(CELLS["gru"], 3, (2,), 3, 18))
+@in_bfloat16_too
+def test_vmap_of_integers(backend, dtypes):
+    dtype = dtype_of(backend, Problem(CELLS["gru"], 3, (2,), 3, 18), dtypes)
     params, *_ = drawn(CELLS["gru"], dtype)
     indices = jax.random.randint(jax.random.key(2), (4, 5, 2), 0, len(params["U"]))
 
@@ -158,10 +188,11 @@ def test_vmap_of_integers(backend):
 
 
 @every_backend
+@pytest.mark.parametrize("dtypes", full([EXACT, (jnp.bfloat16,)], but=(EXACT,)), ids=["exact", "bfloat16"])
 @pytest.mark.parametrize("name", full(("V", "gru"), but=("gru",)))
-def test_vmap_of_what_drops_out_stays_and_is_cut(backend, name):
+def test_vmap_of_what_drops_out_stays_and_is_cut(backend, name, dtypes):
     """One mask for all, a mask for each, and parameters of each."""
-    dtype = dtype_of(backend, Problem(CELLS[name], 3, (2,), 3, 18))
+    dtype = dtype_of(backend, Problem(CELLS[name], 3, (2,), 3, 18), dtypes)
     params, xs, _ = drawn(CELLS[name], dtype)
     options = {"recurrent_dropout": 0.5, "truncate": 3, "zoneout": 0.3}
     keys = jax.random.split(jax.random.key(5), len(xs))
@@ -184,9 +215,10 @@ def test_vmap_of_what_drops_out_stays_and_is_cut(backend, name):
 
 
 @every_backend
+@pytest.mark.parametrize("dtypes", full([EXACT, (jnp.bfloat16,)], but=(EXACT,)), ids=["exact", "bfloat16"])
 @pytest.mark.parametrize("name", full(("V", "gru"), but=("gru",)))
-def test_second_derivatives_forward_mode_and_vmap_of_vmap(backend, name):
-    dtype = dtype_of(backend, Problem(CELLS[name], 3, (2,), 3, 18))
+def test_second_derivatives_forward_mode_and_vmap_of_vmap(backend, name, dtypes):
+    dtype = dtype_of(backend, Problem(CELLS[name], 3, (2,), 3, 18), dtypes)
     params, xs, lengths = drawn(CELLS[name], dtype)
 
     def squares(backend, params):
@@ -206,11 +238,12 @@ def test_second_derivatives_forward_mode_and_vmap_of_vmap(backend, name):
 
 
 @every_backend
+@in_bfloat16_too
 @pytest.mark.parametrize("name", full(("one peephole", "CIFG", "NOG", "gru, no bias", "rnn_relu"), but=("CIFG",)))
-def test_the_two_passes_in_programs_of_their_own(backend, name):
+def test_the_two_passes_in_programs_of_their_own(backend, name, dtypes):
     """The residuals of either are good for the other, wherever each was run: an outer scan that JAX differentiates
     without `jit` evaluates the forward by itself, step by step, and compiles the backward."""
-    dtype = dtype_of(backend, Problem(CELLS[name], 3, (2,), 3, 18))
+    dtype = dtype_of(backend, Problem(CELLS[name], 3, (2,), 3, 18), dtypes)
     params, xs, lengths = drawn(CELLS[name], dtype)
     of_params = partial(cost, xs=xs[0], lengths=lengths[0], backend=backend, cell=CELLS[name])
 
@@ -219,15 +252,15 @@ def test_the_two_passes_in_programs_of_their_own(backend, name):
 
     with jax.disable_jit():
         _, vjp = jax.vjp(of_params, params)
-    expected = jax.tree.map(np.asarray, jax.jit(jax.grad(of_params))(params))
-    within = 1e-11 if dtype == jnp.float64 else 2e-6
-    assert max(errors(vjp(jnp.ones((), dtype))[0], expected)) < within
-    assert max(errors(jax.grad(added)(params), jax.tree.map(lambda leaf: 2 * leaf, expected))) < within
+    expected = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), jax.jit(jax.grad(of_params))(params))
+    assert max(errors(vjp(jnp.ones((), dtype))[0], expected)) < ALIKE[dtype]
+    assert max(errors(jax.grad(added)(params), jax.tree.map(lambda leaf: 2 * leaf, expected))) < ALIKE[dtype]
 
 
 @every_backend
-def test_padding_that_is_no_number(backend):
-    dtype = dtype_of(backend, Problem(jbptt.lstm, 3, (2,), 3, 18))
+@in_bfloat16_too
+def test_padding_that_is_no_number(backend, dtypes):
+    dtype = dtype_of(backend, Problem(jbptt.lstm, 3, (2,), 3, 18), dtypes)
     params, xs, _ = drawn(jbptt.lstm, dtype)
     xs, lengths = xs[0], jnp.array([7, 3])
     gradient = jax.grad(partial(cost, backend=backend, cell=jbptt.lstm), (0, 1))
@@ -236,10 +269,11 @@ def test_padding_that_is_no_number(backend):
 
 
 @every_backend
-def test_what_stays_is_not_what_the_cell_made_of_infinity(backend):
+@in_bfloat16_too
+def test_what_stays_is_not_what_the_cell_made_of_infinity(backend, dtypes):
     """With zoneout, of a relu that grows beyond all numbers."""
     cell = jbptt.rnn_cell(jbptt.relu)
-    dtype = dtype_of(backend, Problem(cell, 3, (2,), 3, 18))
+    dtype = dtype_of(backend, Problem(cell, 3, (2,), 3, 18), dtypes)
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), cell.init(jax.random.key(0), 3, 18))
     xs = jnp.ones((4, 8, 3), dtype).at[1:].set(jnp.inf)
     options = {"zoneout": 0.5, "key": jax.random.key(3)}

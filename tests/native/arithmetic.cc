@@ -90,10 +90,49 @@ void transposition() {
       if (rows[i][j] != j * kLanes + i) return ++failures, void(std::printf("transpose: entry %d, %d\n", i, j));
 }
 
+float of_bits(uint32_t bits) {
+  float x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+// The nearer of the two bfloat16 around |x|, of two as near the one whose last bit is 0.
+uint32_t nearest_half(uint32_t bits) {
+  const uint32_t below = bits >> 16, lower = bits & 0xffff;
+  return lower > 0x8000 || (lower == 0x8000 && below % 2) ? below + 1 : below;
+}
+
+// Every bfloat16 as a float, and floats around each as bfloat16, by vectors, parts of vectors, and one by one.
+void bfloat16() {
+  for (uint32_t half = 0; half < 1 << 16; half += kLanes)
+    for (uint32_t lower : {0x0000u, 0x0001u, 0x7fffu, 0x8000u, 0x8001u, 0xffffu}) {
+      float x[kLanes];
+      for (int l = 0; l < kLanes; ++l) x[l] = of_bits((half + l) << 16 | lower);
+      for (int n : {1, kLanes - 1, kLanes}) {
+        jbptt::Bfloat16 made[kLanes], untouched{};
+        untouched.upper_half = 0x1234;
+        for (auto& one : made) one = untouched;
+        jbptt::store(made, jbptt::load(x), n);
+        const Vec read = jbptt::load(made, n);
+        for (int l = 0; l < kLanes; ++l) {
+          const uint32_t got = made[l].upper_half, want = l < n ? nearest_half((half + l) << 16 | lower) : 0x1234;
+          const bool nan = std::isnan(x[l]) && l < n;
+          const bool right = nan ? std::isnan(of_bits(got << 16)) : got == want;
+          const float back = read[l], expected = l < n ? of_bits(got << 16) : 0.0f;
+          const bool one_by_one = jbptt::Bfloat16(x[l]).upper_half == got || l >= n;
+          if (right && one_by_one && (nan ? std::isnan(back) : back == expected)) continue;
+          ++failures, std::printf("bfloat16 of %g, %d of a vector: %x, not %x; read as %g\n", x[l], n, got, want, back);
+          return;
+        }
+      }
+    }
+}
+
 }  // namespace
 
 int main() {
   functions();
+  bfloat16();
   transposition();
   for (int rows = 1; rows <= 2 * jbptt::kTileRows + 1; ++rows)
     for (int width = 1; width <= 2 * jbptt::kPanel + 1; ++width)

@@ -36,8 +36,8 @@ def unsupported(spec: Spec, inputs: Inputs) -> str | None:
         return "the kernels put out h alone of every state"
     xs, masks = inputs.given_xs, inputs.masks
     floats = [*inputs.consts.params.values(), *([] if is_index(xs) else [xs])]
-    if others := {leaf.dtype.name for leaf in floats} - {"float32"}:
-        return f"the kernels are for float32, and there are xs or parameters of {', '.join(others)}"
+    if others := {leaf.dtype.name for leaf in floats} - {"float32", "bfloat16"}:
+        return f"the kernels are for float32 and bfloat16, and there are xs or parameters of {', '.join(others)}"
     if types.is_symbolic(inputs):
         return "the kernels are for sizes that are known"
     if math.prod(inputs.steps) >= MOST_ROWS:
@@ -58,7 +58,7 @@ def preferred(spec: Spec, inputs: Inputs) -> bool:
     One step is the same products either way, and weights are packed anew at each call, which a few rows do not repay.
     """
     T, *batch = inputs.steps
-    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(inputs.consts))
+    weights = sum(4 * leaf.size for leaf in jax.tree.leaves(inputs.consts))  # packed as float32
     rows = LEAST_ROWS if weights < LARGE else LEAST_ROWS_OF_LARGE
     return T >= LEAST_STEPS and T * math.prod(batch) >= rows
 

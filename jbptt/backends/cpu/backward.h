@@ -13,10 +13,10 @@
 namespace jbptt {
 
 struct BackwardScratch {
-  BackwardScratch(const Plan& plan, int64_t rows, bool of_weights, bool of_xs)  // rows: T·B
+  BackwardScratch(const Plan& plan, int64_t rows, bool of_weights, bool of_xs, bool widens)  // rows: T·B
       : WT(static_cast<size_t>(plan.gate_width) * plan.Hp), UT(of_xs ? columns_at_x(plan) * plan.I_up : 0),
         of_worker(
-            piece(std::max(of_weights ? Gradients::packed(plan, rows) : 0, of_xs ? Gradients::dx_rows(plan) : 0))),
+            piece(std::max(of_weights ? packed_for_weights(plan, rows) : 0, of_xs ? rows_of_dx(plan, widens) : 0))),
         dp(plan.kind.extra == Extra::peepholes ? whole_lines(3 * static_cast<size_t>(plan.Hp)) : 0),
         size{piece(WT) + piece(UT), of_worker + dp + kMostExcess,
              2 * plan.gate_width + 5 * static_cast<size_t>(plan.Hp)} {}
@@ -28,15 +28,16 @@ struct BackwardScratch {
   const ScratchSize size;
 };
 
-template <class Cell>
-class Backward : Call, public Recurrence {
+template <class Cell, class Real>
+class Backward : Call<Real>, public Recurrence {
  public:
-  Backward(const Kind& kind, const RecurrenceArgs& args, int threads)
+  Backward(const Kind& kind, const RecurrenceArgs<Real>& args, int threads)
       : Backward(kind, args, threads,
-                 BackwardScratch(Plan(kind, args.I, args.H), int64_t{args.T} * args.B, args.dW, args.dxs)) {}
+                 BackwardScratch(Plan(kind, args.I, args.H), int64_t{args.T} * args.B, args.dW, args.dxs,
+                                 kWidens<Real>)) {}
 
   int busy_threads() const override { return busy; }
-  int most_threads() const override { return threads; }
+  int most_threads() const override { return this->threads; }
 
   int preparations() const override { return panels_of(vectors) + (p.dxs ? panels_of(I_up / kLanes) : 0); }
   void prepare(int n) override {
@@ -47,17 +48,18 @@ class Backward : Call, public Recurrence {
   }
 
   int batch_slices() const override { return slices; }
-  void run_slice(int n) override { at_share(n, slice(n)).run({0, p.T}); }
+  void run_slice(int n) override { run(n, slice(n), {0, stages()}); }
   int blocks() const override { return number_of_blocks(); }
   void run_block(int n) override {
     const int first = blocks() - 1 - n;
-    at_share(0, slice(0)).run(block(first));
+    const Steps steps = block(first);
+    run(0, slice(0), {p.T - steps.to, first ? p.T - steps.from : stages()});
     if (p.hands_down) gradients_.of_xs(first, UT_, Scratch(of_workers_, size_.of_worker));
   }
 
   int parts_of_units() const override { return parts; }
-  int stages() const override { return p.T + 1; }
-  void run_stage(int n, int stage) override { at_share(0, part(n)).run_stage(p.T - 1 - stage); }
+  int stages() const override { return p.T + 1; }  // what a step leaves to the one before it waits for δ of all units
+  void run_stage(int n, int stage) override { run(0, part(n), {stage, stage + 1}); }
 
   // Over all of time: blocks of the weights' gradients, and rows of dx, for whoever is free.
   int completions() const override { return weight_tasks() + (p.dxs && !p.hands_down ? gradients_.row_tasks() : 0); }
@@ -69,10 +71,14 @@ class Backward : Call, public Recurrence {
   }
 
  private:
+  using Call<Real>::p, Call<Real>::I, Call<Real>::I_up, Call<Real>::H, Call<Real>::Hp, Call<Real>::vectors;
+  using Call<Real>::busy, Call<Real>::parts, Call<Real>::slices, Call<Real>::part, Call<Real>::slice;
+  using Call<Real>::number_of_blocks, Call<Real>::block;
+  using typename Call<Real>::Steps, typename Call<Real>::Share;
   static constexpr int G = Cell::G, S = Cell::S;
 
-  Backward(const Kind& kind, const RecurrenceArgs& args, int threads, const BackwardScratch& size)
-      : Call(kind, args, threads, size.size), size_(size), gradients_(*this) {
+  Backward(const Kind& kind, const RecurrenceArgs<Real>& args, int threads, const BackwardScratch& size)
+      : Call<Real>(kind, args, threads, size.size), size_(size), gradients_(*this) {
     Scratch scratch(p.scratch, p.scratch_floats);
     WT_ = scratch.take(size_.WT);
     UT_ = scratch.take(size_.UT);
@@ -86,11 +92,11 @@ class Backward : Call, public Recurrence {
   static int panels_of(int vectors) { return (vectors + kPanel - 1) / kPanel; }
   int weight_tasks() const { return p.dW ? gradients_.weight_tasks() : 0; }
 
-  Slice at_share(int n, Share share) const {
+  void run(int n, Share share, Steps stages) const {
     const size_t of_thread = size_.size.per_thread - size_.of_worker - size_.dp;
     const size_t from = whole_lines(n * of_thread + share.first_row * size_.size.per_row);
     const Scratch own(of_slices_ + from, of_thread + share.rows * size_.size.per_row);
-    return Slice(*this, own, dp_ + n * size_.dp, share);
+    Slice(*this, own, dp_ + n * size_.dp, share).run(stages);
   }
 
   void sum_of_slices() {
@@ -103,14 +109,14 @@ class Backward : Call, public Recurrence {
   }
 
   const BackwardScratch size_;
-  const Gradients gradients_;
+  const Gradients<Real> gradients_;
   float *WT_, *UT_, *of_workers_, *dp_, *of_slices_;
 };
 
 // Some rows of the batch and some units, from the last step to the first. All inline, so that its members can be in
 // registers: a store of floats might change them where `this` is known elsewhere, which cost small sizes an eighth.
-template <class Cell>
-struct Backward<Cell>::Slice {
+template <class Cell, class Real>
+struct Backward<Cell, Real>::Slice {
   Slice(const Backward& all, Scratch scratch, float* dp, Share share)
       : all(all), p(all.p), Hp(all.Hp), gate_width(all.gate_width), first(share.first_row), rows(share.rows),
         u0(share.u0), u1(share.u1), resets(p.marks && p.h_reset), zones_out(all.zones_out()), dp(dp),
@@ -119,21 +125,14 @@ struct Backward<Cell>::Slice {
         deltas{scratch.take(static_cast<size_t>(rows) * gate_width),
                all.parts > 1 ? scratch.take(static_cast<size_t>(rows) * gate_width) : deltas[0]} {}
 
-  void run(Steps steps) {
-    if (steps.to == p.T) begin();
-    for (int step = steps.to - 1; step >= steps.from; --step) {
-      make_delta(step);
-      go_before(step);
+  void run(Steps stages) {
+    if (stages.from == 0) begin();
+    for (int stage = stages.from; stage < stages.to; ++stage) {
+      const int step = p.T - 1 - stage;
+      if (stage > 0) go_before(step + 1);
+      if (step >= 0) make_delta(step);
+      else end();
     }
-    if (steps.from == 0) end();
-  }
-
-  // What follows from the δ of all units of the step after, and this step's of these.
-  void run_stage(int step) {
-    if (step == p.T - 1) begin();
-    else go_before(step + 1);
-    if (step >= 0) make_delta(step);
-    else end();
   }
 
   [[gnu::always_inline]] void make_delta(int step) {
@@ -174,7 +173,8 @@ struct Backward<Cell>::Slice {
     return wanted ? scratch.take(static_cast<size_t>(rows) * Hp) : nullptr;
   }
 
-  [[gnu::always_inline]] void copy_rows(const float* from, size_t from_row, int from0, float* to, size_t to_row,
+  template <class From, class To>
+  [[gnu::always_inline]] void copy_rows(const From* from, size_t from_row, int from0, To* to, size_t to_row,
                                         int to0) const {
     for (int r = 0; r < rows; ++r)
       std::copy_n(from + (from0 + r) * from_row + u0 * kLanes, units(), to + (to0 + r) * to_row + u0 * kLanes);
@@ -212,7 +212,7 @@ struct Backward<Cell>::Slice {
     Vec sums[3] = {};
     for (int r = 0; r < rows; ++r) {
       const size_t at = all.row(t, first + r), here = static_cast<size_t>(r) * Hp + u * kLanes;
-      float* saved_here = p.saved + (at * vectors + u) * S * kLanes;
+      Real* saved_here = p.saved + (at * vectors + u) * S * kLanes;
       float* at_h = delta + (static_cast<size_t>(r) * vectors + u) * G * kLanes;
       const Vec dh_out = p.dhs ? load(p.dhs + at * p.H + u * kLanes, lanes) : Vec{};
       if (!all.valid(at)) {  // the state stayed, and so does its gradient
@@ -247,10 +247,11 @@ struct Backward<Cell>::Slice {
   }
 
   const Backward& all;
-  const RecurrenceArgs& p;
+  const RecurrenceArgs<Real>& p;
   const int Hp, gate_width, first, rows, u0, u1;
   const bool resets, zones_out;
-  float *dp, *dh, *dc, *dh_reset, *dc_reset, *from_delta, *deltas[2];  // δ of a step and of the one before it, where parts of the units meet
+  float *dp, *dh, *dc, *dh_reset, *dc_reset, *from_delta;
+  float* deltas[2];  // of a step and the one before it, where parts of the units meet; else one and the same
 };
 
 }  // namespace jbptt

@@ -18,8 +18,11 @@ namespace jbptt {
 
 namespace ffi = xla::ffi;
 using F32 = ffi::Buffer<ffi::F32>;
+using BF16 = ffi::Buffer<ffi::BF16>;
 using U8 = ffi::Buffer<ffi::U8>;
 using S32 = ffi::Buffer<ffi::S32>;
+template <class Real>
+using Reals = std::conditional_t<std::is_same_v<Real, float>, F32, BF16>;
 
 template <class... Words>
 [[noreturn]] void refuse(const Words&... words) {
@@ -40,13 +43,20 @@ std::string listed(const Dimensions& dimensions) {
   return listed(dimensions.begin(), dimensions.end());
 }
 
+template <class Array>
+auto* entries(Array& array) {
+  if constexpr (std::is_same_v<std::remove_const_t<Array>, BF16>)
+    return reinterpret_cast<Bfloat16*>(array.typed_data());
+  else return array.typed_data();
+}
+
 // The data of an array, whose shape must be this.
 template <class Array>
 auto* data(const char* name, const char* symbols, Array& array, std::initializer_list<int64_t> shape) {
   const auto dimensions = array.dimensions();
   if (!std::equal(dimensions.begin(), dimensions.end(), shape.begin(), shape.end()))
     refuse(name, " must be ", symbols, " = ", listed(shape), ", got ", listed(dimensions));
-  return array.typed_data();
+  return entries(array);
 }
 
 // As data; null for an array of nothing.
@@ -87,26 +97,31 @@ using Given = Buffers<ffi::RemainingArgs>;
 using Results = Buffers<ffi::RemainingRets>;
 
 // What both directions have.
+template <class Real>
 struct Arguments {
   explicit Arguments(Given& given)
-      : xs(given.next<F32>()), indices(given.next<S32>()), U(given.next<F32>()), W(given.next<F32>()),
-        b(given.next<F32>()), p(given.next<F32>()), h0(given.next<F32>()), c0(given.next<F32>()),
-        marks(given.next<U8>()), h_reset(given.next<F32>()), c_reset(given.next<F32>()), h_mask(given.next<F32>()),
-        h_stays(given.next<U8>()), c_stays(given.next<U8>()), stay_rates(given.next<F32>()) {}
+      : xs(given.next<Array>()), indices(given.next<S32>()), U(given.next<Array>()), W(given.next<Array>()),
+        b(given.next<Array>()), p(given.next<Array>()), h0(given.next<Array>()), c0(given.next<Array>()),
+        marks(given.next<U8>()), h_reset(given.next<Array>()), c_reset(given.next<Array>()),
+        h_mask(given.next<Array>()), h_stays(given.next<U8>()), c_stays(given.next<U8>()),
+        stay_rates(given.next<F32>()) {}
 
-  F32 xs;
+  using Array = Reals<Real>;
+
+  Array xs;
   S32 indices;
-  F32 U, W, b, p, h0, c0;
+  Array U, W, b, p, h0, c0;
   U8 marks;
-  F32 h_reset, c_reset, h_mask;
+  Array h_reset, c_reset, h_mask;
   U8 h_stays, c_stays;
   F32 stay_rates;
 };
 
 // A recurrence whose arguments are checked, and its sizes, for the rest to be checked against. Its xs are the hs of the
 // one below, where there is one.
+template <class Real>
 struct Border {
-  Border(std::string_view name, bool reverse, const Border* below, Arguments given) : kind(find_kind(name)) {
+  Border(std::string_view name, bool reverse, const Border* below, Arguments<Real> given) : kind(find_kind(name)) {
     if (!kind) refuse("there is no kernel of kind '", name, "'");
     const auto xs = given.xs.dimensions(), indices = given.indices.dimensions();
     const auto U = given.U.dimensions(), W = given.W.dimensions();
@@ -165,19 +180,19 @@ struct Border {
 
   // A state's c, [B, H], which only some kinds have.
   template <class Array>
-  float* c(const char* name, Array& array) const {
+  Real* c(const char* name, Array& array) const {
     if (!kind->has_c) must_be_nothing(name, array, "the kind has no c");
     return kind->has_c ? data(name, "[B, H]", array, {B, H}) : nullptr;
   }
 
   // As c, for what may be nothing.
   template <class Array>
-  float* c_or_null(const char* name, Array& array) const {
+  Real* c_or_null(const char* name, Array& array) const {
     return array.element_count() ? c(name, array) : nullptr;
   }
 
   template <class Array>
-  float* extra(const char* name, Array& array) const {
+  auto* extra(const char* name, Array& array) const {
     if (kind->extra == Extra::none) must_be_nothing(name, array, "the kind has no extra parameters");
     return data_or_null(name, kind->extra == Extra::peepholes ? "[3·H]" : "[H]", array, {pH});
   }
@@ -194,7 +209,7 @@ struct Border {
 
   const Kind* kind;
   int64_t T, B, I, H, GH, Hp, pH;
-  RecurrenceArgs args{};
+  RecurrenceArgs<Real> args{};
 };
 
 }  // namespace jbptt

@@ -18,8 +18,10 @@ from jbptt.backends.cpu.library import Kind, Library
 from jbptt.backends.cpu.table import Kernel
 from jbptt.cells.pieces import masked
 from jbptt.cells.rule import NO_COTANGENT, Consts
+from jbptt.feedforward.layer import accumulator
 from jbptt.feedforward.rows import is_index
 from jbptt.recurrence.inputs import Inputs, Outputs, Spec
+from jbptt.recurrence.precision import as_computed
 from jbptt.recurrence.step import before_each_step
 
 NOTHING = (0,)
@@ -96,20 +98,21 @@ def forward_together(
     calls: Sequence[Call], all_inputs: Sequence[Inputs], *, chained: bool = False, saving: bool
 ) -> list[tuple[Outputs, Saved]]:
     """The forward of several in one call; `chained`, the xs of all but the first are the hs of the one before."""
-    args, shapes, sizes = [], [], sizes_of(all_inputs)
+    args, results, sizes = [], [], sizes_of(all_inputs)
     kept = [saved_shapes(c, of) if saving else (NOTHING, NOTHING) for c, of in zip(calls, sizes, strict=True)]
     for call, inputs, of, kept_of_it in zip(calls, all_inputs, sizes, kept, strict=True):
         args += _flat(call, inputs, of)
-        shapes += [(of.T, of.B, of.H), (of.B, of.H), (of.B, of.H) if call.kind.has_c else NOTHING]
+        dtype = inputs.state.h.dtype
+        shapes = [(of.T, of.B, of.H), (of.B, of.H), (of.B, of.H) if call.kind.has_c else NOTHING]
         shapes += [(of.T, of.B, shape[-1]) if saving and shape[-1] else NOTHING for shape in kept_of_it]
-        shapes.append((call.library.scratch(call.kernel.kind, "forward", of.T, of.B, of.I, of.H),))
-    outs = iter(_call(calls, "forward", shapes, args, chained=chained))
-    results = []
+        results += [*_of(dtype, *shapes), _scratch(call, dtype, "forward", of.T, of.B, of.I, of.H)]
+    outs = iter(_call(calls, "forward", results, args, chained=chained))
+    came = []
     for inputs, of, (of_gates, of_cs) in zip(all_inputs, sizes, kept, strict=True):
         hs, h, c, gates, cs, _ = (next(outs) for _ in range(6))
         outputs = Outputs(_state_like(inputs.state, h, c), hs.reshape(of.T, *of.batch, of.H))
-        results.append((outputs, Saved(gates.reshape(of_gates), cs.reshape(of_cs))))
-    return results
+        came.append((outputs, Saved(gates.reshape(of_gates), cs.reshape(of_cs))))
+    return came
 
 
 def backward(call: Call, spec: Spec, inputs: Inputs, outputs: Outputs, saved: Saved, cotangents: Outputs) -> Inputs:
@@ -126,7 +129,7 @@ def backward_of_each(
     [(gradients, delta)] = backward_together([call], [without], [inputs], [outputs.hs], [saved], [cotangents])
     reset = None if inputs.reset_state is None else inputs.reset_state.h
     h_prev = before_each_step(outputs.hs, inputs.state.h, reset, inputs.masks, spec.reverse)
-    h_prev = masked(inputs.consts, h_prev)
+    h_prev = masked(as_computed(inputs).consts, h_prev)
     T, N, *_ = inputs.steps
     H, S, lanes = h_prev.shape[-1], call.kind.saved, call.library.lanes
     delta = delta.reshape(T, N, -1, call.padded(H) // lanes, S, lanes)
@@ -134,11 +137,14 @@ def backward_of_each(
     at_x, at_h = (delta[:, :, np.array(columns)] for columns in (call.kind.at_x, call.kind.at_h))
 
     def summed(a, delta):
-        return jnp.einsum("tnbi,tngbh->nigh", a.reshape(T, N, -1, a.shape[-1]), delta).reshape(N, a.shape[-1], -1)
+        a = a.reshape(T, N, -1, a.shape[-1])
+        sums = jnp.einsum("tnbi,tngbh->nigh", a, delta, preferred_element_type=accumulator(delta))
+        return sums.reshape(N, a.shape[-1], -1)
 
     xs, number = inputs.given_xs, inputs.consts.params["U"].shape[0]
     rows = jax.nn.one_hot(xs, number, dtype=delta.dtype) if is_index(xs) else xs
     dparams = {"U": summed(rows, at_x), "W": summed(h_prev, at_h)}
+    at_x, at_h = (delta.astype(accumulator(delta)) for delta in (at_x, at_h))
     dparams |= {"b": at_x.sum((0, 3)).reshape(N, -1), "bn": at_h[:, :, -1].sum((0, 2))}
     return gradients._replace(consts=Consts({name: dparams[name] for name in inputs.consts.params}))
 
@@ -157,23 +163,23 @@ def backward_together(
 
     `chained`, the cotangents of the hs of all but the last are those of the next one's xs, and so None.
     """
-    args, shapes, aliases, sizes = [], [], {}, sizes_of(all_inputs)
+    args, results, aliases, sizes = [], [], {}, sizes_of(all_inputs)
     for call, spec, inputs, of, hs, saved, cotangents in zip(
         calls, specs, all_inputs, sizes, all_hs, all_saved, all_cotangents, strict=True
     ):
-        wanted, flat = spec.wanted, _flat(call, inputs, of)
+        wanted, flat, dtype = spec.wanted, _flat(call, inputs, of), inputs.state.h.dtype
         of_xs = of.I > 0 and (wanted.xs or inputs.xs is None)
         of_state = [(of.B, of.H), (of.B, of.H) if call.kind.has_c else NOTHING] if wanted.state else [NOTHING, NOTHING]
-        gates, cs = (array.reshape(of.T, of.B, array.shape[-1]) if array.size else _nothing() for array in saved)
-        shapes += [(of.T, of.B, of.I) if of_xs else NOTHING]
-        shapes += [weight.shape if wanted.consts else NOTHING for weight in flat[2:6]]
-        shapes += [*of_state, *(of_state if inputs.reset_state is not None else [NOTHING, NOTHING])]
-        aliases[len(args) + len(flat) + 1] = len(shapes)  # δ takes the place of what was saved
-        scratch = call.library.scratch(call.kernel.kind, "backward", of.T, of.B, of.I, of.H, wanted.consts, of_xs)
-        shapes += [gates.shape, (scratch,)]
-        dhs = _nothing() if cotangents.hs is None else cotangents.hs.reshape(of.T, of.B, of.H)
+        gates, cs = (array.reshape(of.T, of.B, array.shape[-1]) if array.size else _nothing(dtype) for array in saved)
+        results += _of(dtype, (of.T, of.B, of.I) if of_xs else NOTHING)
+        results += _of(jnp.float32, *[weight.shape if wanted.consts else NOTHING for weight in flat[2:6]])
+        results += _of(dtype, *of_state, *(of_state if inputs.reset_state is not None else [NOTHING, NOTHING]))
+        aliases[len(args) + len(flat) + 1] = len(results)  # δ takes the place of what was saved
+        scratch = _scratch(call, dtype, "backward", of.T, of.B, of.I, of.H, wanted.consts, of_xs)
+        results += [*_of(dtype, gates.shape), scratch]
+        dhs = _nothing(dtype) if cotangents.hs is None else cotangents.hs.reshape(of.T, of.B, of.H)
         args += [*flat, hs.reshape(of.T, of.B, of.H), gates, cs, dhs, *_flat_state(cotangents.state)]
-    outs = iter(_call(calls, "backward", shapes, args, aliases, chained))
+    outs = iter(_call(calls, "backward", results, args, aliases, chained))
     return [
         _gradients(call, spec, inputs, of, [next(outs) for _ in range(11)])
         for call, spec, inputs, of in zip(calls, specs, all_inputs, sizes, strict=True)
@@ -195,41 +201,48 @@ def _gradients(call, spec, inputs, of, outs):
     return Inputs(Consts(dparams), dstate, dxs, NO_COTANGENT, dreset), delta
 
 
-def _call(calls, direction, shapes, args, aliases=None, chained=False):
-    outs = [_result(shape, like=args[2]) for shape in shapes]  # U: xs, or indices, may be of nothing
+def _of(dtype, *shapes):
+    return [(shape, dtype) for shape in shapes]
+
+
+def _scratch(call, dtype, direction, *how):
+    size = call.library.scratch(call.kernel.kind, direction, *how, of_bfloat16=dtype == jnp.bfloat16)
+    return (size,), jnp.float32
+
+
+def _call(calls, direction, results, args, aliases=None, chained=False):
+    U = args[2]  # xs, or indices, may be of nothing
+    outs = [types.result_type(shape, dtype, like=U) for shape, dtype in results]
     function = jax.ffi.ffi_call(calls[0].library.target(direction), outs, input_output_aliases=aliases)
     kinds = " ".join(call.kernel.kind for call in calls)
     reverse = sum(call.reverse << n for n, call in enumerate(calls))
     return function(*args, kinds=kinds, reverse=np.int64(reverse), chained=chained)
 
 
-def _result(shape, like):
-    return types.result_type(shape, jnp.float32, like)
-
-
 def _flat(call, inputs, of):
     """xs, indices, U, W, b, p, h0, c0, marks, h_reset, c_reset, h_mask, h_stays, c_stays, stay_rates as the kernels
     take them: one batch axis, an array of nothing where there is none."""
+    inputs, nothing = as_computed(inputs), _nothing(inputs.state.h.dtype)
     params, xs = inputs.consts.params, inputs.xs
-    p = _packed(call, params["p"]) if "p" in params else params.get("bn", _nothing())
-    resets = (_nothing(), _nothing()) if inputs.reset_state is None else _flat_state(inputs.reset_state)
-    given = [_nothing(), jnp.zeros(NOTHING, jnp.int32)]
+    p = _packed(call, params["p"]) if "p" in params else params.get("bn", nothing)
+    resets = (nothing, nothing) if inputs.reset_state is None else _flat_state(inputs.reset_state)
+    given = [nothing, jnp.zeros(NOTHING, jnp.int32)]
     if xs is not None:
         given[is_index(xs)] = xs.reshape(of.T, of.B) if is_index(xs) else xs.reshape(of.T, of.B, of.I)
-    flat = [*given, params["U"], params["W"], params.get("b", _nothing()), p]
-    h_mask = _nothing() if inputs.consts.h_mask is None else inputs.consts.h_mask.reshape(of.B, of.H)
+    flat = [*given, params["U"], params["W"], params.get("b", nothing), p]
+    h_mask = nothing if inputs.consts.h_mask is None else inputs.consts.h_mask.reshape(of.B, of.H)
     return [*flat, *_flat_state(inputs.state), _bits(inputs.masks, of), *resets, h_mask, *_stays(inputs.masks, of)]
 
 
-def _nothing():
-    return jnp.zeros(NOTHING, jnp.float32)
+def _nothing(dtype):
+    return jnp.zeros(NOTHING, dtype)
 
 
 def _flat_state(state):
     def flat(array):
         return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
 
-    return flat(state.h), flat(state.c) if hasattr(state, "c") else _nothing()
+    return flat(state.h), flat(state.c) if hasattr(state, "c") else _nothing(state.h.dtype)
 
 
 def _state_like(state, h, c):
@@ -253,7 +266,7 @@ def _stays(masks, of):
     """What stays of h and of c, flags or nothing; and the part of both that does, where there are no flags."""
     leaves = jax.tree.leaves(masks.zoneout)
     if not leaves:
-        return [jnp.zeros(NOTHING, jnp.uint8)] * 2 + [_nothing()]
+        return [_nothing(jnp.uint8)] * 2 + [_nothing(jnp.float32)]
     drawn = [leaf.ndim == len(of.batch) + 2 for leaf in leaves]
     flags = [
         leaf.astype(jnp.uint8).reshape(of.T, of.B, of.H) if is_drawn else jnp.zeros(NOTHING, jnp.uint8)

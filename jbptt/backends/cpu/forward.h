@@ -4,6 +4,10 @@
 // step; its state stays in its cache. Rows share the packed weights, which nobody writes. U and W are packed so that
 // the sums of a register tile are all that the pointwise part of its units needs.
 //
+// Of arrays of Bfloat16: h and c are floats from the first step of a call to the last, so that no rounding adds up over
+// the steps, and are rounded where they are put out and kept. The backward pass reads every h, c and gate rounded: half
+// a unit of bfloat16's last place, at most, from what the forward pass went on with.
+//
 // Cost: 2·T·B·(I+H)·G·H operations.
 #pragma once
 
@@ -14,18 +18,18 @@ namespace jbptt {
 
 constexpr int kRowsAtOnce = kTuning.rows_at_once;
 
-inline ScratchSize forward_scratch(const Plan& plan) {
-  const size_t z = plan.gate_width;
+inline ScratchSize forward_scratch(const Plan& plan, bool widens) {
+  const size_t z = plan.gate_width, x = widens ? plan.I : 0;
   return {piece(plan.I * z) + piece(plan.H * z) + piece(z),
-          kProjectedRows * z + piece(static_cast<size_t>(kRowsAtOnce) * plan.panel_width) + kMostExcess,
-          z + static_cast<size_t>(plan.Hp) * (plan.kind.has_c ? 5 : 4)};
+          kProjectedRows * (z + x) + piece(static_cast<size_t>(kRowsAtOnce) * plan.panel_width) + kMostExcess,
+          z + x + static_cast<size_t>(plan.Hp) * (plan.kind.has_c ? 5 : 4)};
 }
 
-template <class Cell>
-class Forward : Call, public Recurrence {
+template <class Cell, class Real>
+class Forward : Call<Real>, public Recurrence {
  public:
-  Forward(const Kind& kind, const RecurrenceArgs& args, int threads)
-      : Forward(kind, args, threads, jbptt::forward_scratch(Plan(kind, args.I, args.H))) {}
+  Forward(const Kind& kind, const RecurrenceArgs<Real>& args, int threads)
+      : Forward(kind, args, threads, jbptt::forward_scratch(Plan(kind, args.I, args.H), kWidens<Real>)) {}
 
   int busy_threads() const override { return busy; }
   int most_threads() const override { return threads; }
@@ -50,15 +54,19 @@ class Forward : Call, public Recurrence {
   void complete(int, int) override {}
 
  private:
+  using Call<Real>::p, Call<Real>::I, Call<Real>::H, Call<Real>::gate_width, Call<Real>::busy, Call<Real>::threads;
+  using Call<Real>::parts, Call<Real>::slices, Call<Real>::part, Call<Real>::slice, Call<Real>::panel_width;
+  using Call<Real>::number_of_blocks, Call<Real>::block;
+  using typename Call<Real>::Steps, typename Call<Real>::Share;
   static constexpr int G = Cell::G, S = Cell::S;
 
-  Forward(const Kind& kind, const RecurrenceArgs& args, int threads, const ScratchSize& size)
-      : Call(kind, args, threads, size), size_(size) {
+  Forward(const Kind& kind, const RecurrenceArgs<Real>& args, int threads, const ScratchSize& size)
+      : Call<Real>(kind, args, threads, size), size_(size) {
     Scratch scratch(p.scratch, p.scratch_floats);
     U_ = scratch.take(static_cast<size_t>(I) * gate_width);
     W_ = scratch.take(static_cast<size_t>(H) * gate_width);
     b_ = scratch.take_zeros(gate_width);
-    sums_ = scratch.take(this->threads * of_sums());
+    of_workers_ = scratch.take(threads * of_worker());
     of_slices_ = scratch.take(0);
   }
 
@@ -66,34 +74,40 @@ class Forward : Call, public Recurrence {
 
   int share(int rows, int n) const { return static_cast<int>(int64_t{rows} * n / threads); }  // from where on it is n's
 
+  // What each has of its own: sums; and x of some steps, as floats, where a slice's scratch is several workers'.
   size_t of_sums() const { return piece(static_cast<size_t>(kRowsAtOnce) * panel_width); }
+  size_t of_x() const { return kWidens<Real> && parts > 1 ? piece(static_cast<size_t>(kProjectedRows) * I) : 0; }
+  size_t of_worker() const { return of_sums() + of_x(); }
 
   void run(int worker, Share share, Steps steps, bool begins) {
-    const size_t of_slice = size_.per_thread - of_sums(), n = parts > 1 ? 0 : worker;
+    const size_t of_slice = size_.per_thread - of_worker(), n = parts > 1 ? 0 : worker;
     const size_t from = whole_lines(n * of_slice + share.first_row * size_.per_row);
     const Scratch own(of_slices_ + from, of_slice + share.rows * size_.per_row);
-    Slice some(*this, own, sums_ + worker * of_sums(), share);
+    Slice some(*this, own, Scratch(of_workers_ + worker * of_worker(), of_worker()), share);
     if (begins) some.begin();
     some.run(steps);
   }
 
   const ScratchSize size_;
-  float *U_, *W_, *b_, *sums_, *of_slices_;
+  float *U_, *W_, *b_, *of_workers_, *of_slices_;
 };
 
-// Some rows of the batch and some units, from the first step to the last. All inline, so that its members can be in registers:
-// a store of floats might change them where `this` is known elsewhere, which cost small sizes an eighth.
-template <class Cell>
-struct Forward<Cell>::Slice {
-  Slice(const Forward& all, Scratch scratch, float* sums, Share share)
+// Some rows of the batch and some units, from the first step to the last. All inline, so that its members can be in
+// registers: a store of floats might change them where `this` is known elsewhere, which cost small sizes an eighth.
+template <class Cell, class Real>
+struct Forward<Cell, Real>::Slice {
+  Slice(const Forward& all, Scratch scratch, Scratch worker, Share share)
       : all(all), p(all.p), Hp(all.Hp), gate_width(all.gate_width), first(share.first_row), rows(share.rows),
-        u0(share.u0), u1(share.u1), ahead(std::max(1, std::min(p.T, kProjectedRows / rows))), zones_out(all.zones_out()),
+        u0(share.u0), u1(share.u1), ahead(std::max(1, std::min(p.T, kProjectedRows / rows))),
+        zones_out(all.zones_out()), x(kWidens<Real> ? x_of(all.parts > 1 ? worker : scratch) : nullptr),
         zx(scratch.take(static_cast<size_t>(ahead) * rows * gate_width)),
-        sums(sums),
+        sums(worker.take(static_cast<size_t>(kRowsAtOnce) * all.panel_width)),
         h(scratch.take(static_cast<size_t>(rows) * Hp)), next(scratch.take(static_cast<size_t>(rows) * Hp)),
         c(Cell::kHasC ? scratch.take(static_cast<size_t>(rows) * Hp) : nullptr),
         seen(p.h_mask ? scratch.take(static_cast<size_t>(rows) * Hp) : h),
         next_seen(p.h_mask ? scratch.take(static_cast<size_t>(rows) * Hp) : next) {}
+
+  float* x_of(Scratch& scratch) const { return scratch.take(static_cast<size_t>(std::max(kProjectedRows, rows)) * p.I); }
 
   // What the first step starts from.
   void begin() {
@@ -135,7 +149,7 @@ struct Forward<Cell>::Slice {
       if (all.reset(all.row(t, first + r))) start(r, p.h_reset, p.c_reset);
   }
 
-  [[gnu::always_inline]] void start(int r, const float* h_from, const float* c_from) {
+  [[gnu::always_inline]] void start(int r, const Real* h_from, const Real* c_from) {
     const size_t from = static_cast<size_t>(first + r) * p.H + u0 * kLanes, to = own(r);
     std::copy_n(h_from + from, units(), h + to);
     if (p.h_mask)
@@ -146,9 +160,27 @@ struct Forward<Cell>::Slice {
   size_t own(int r) const { return static_cast<size_t>(r) * Hp + u0 * kLanes; }
   int units() const { return std::min(u1 * kLanes, p.H) - u0 * kLanes; }
 
+  // x of some steps, as floats: those of (step, row) at + step · step_size + row · p.I.
+  struct X {
+    const float* at;
+    ptrdiff_t step_size;
+  };
+
+  [[gnu::always_inline]] X xs_of(int step, int steps) const {
+    const ptrdiff_t of_rows = static_cast<ptrdiff_t>(rows) * p.I;
+    if constexpr (kWidens<Real>) {
+      for (int s = 0; s < steps; ++s)
+        std::copy_n(p.xs + all.row(all.time(step + s), first) * p.I, of_rows, x + s * of_rows);
+      return {x, of_rows};
+    } else {
+      return {p.xs + all.row(all.time(step), first) * p.I, static_cast<ptrdiff_t>(p.B) * p.I * (p.reverse ? -1 : 1)};
+    }
+  }
+
   // x U + b of some steps, [step, row, gate_width].
   [[gnu::always_inline]] void project(int step, int steps) {
     if (p.indices) return pick_rows(step, steps);
+    const X xs = xs_of(step, steps);
     const int at = u0 * G * kLanes;
     for (int n = 0; n < steps * rows; ++n)
       std::copy_n(all.b_ + at, (u1 - u0) * G * kLanes, zx + static_cast<size_t>(n) * gate_width + at);
@@ -158,12 +190,11 @@ struct Forward<Cell>::Slice {
       float* to = zx + static_cast<size_t>(first_vector) * G * kLanes;
       if (rows >= kTileRows || steps == 1) {
         for (int s = 0; s < steps; ++s)
-          product(rows, width, p.I, p.xs + all.row(all.time(step + s), first) * p.I, p.I, U, width * kLanes,
+          product(rows, width, p.I, xs.at + s * xs.step_size, p.I, U, width * kLanes,
                   to + static_cast<size_t>(s) * rows * gate_width, gate_width, true);
       } else {  // few rows a step: many steps of each row
-        const ptrdiff_t x_row = static_cast<ptrdiff_t>(p.B) * p.I * (p.reverse ? -1 : 1);
         for (int r = 0; r < rows; ++r)
-          product(steps, width, p.I, p.xs + all.row(all.time(step), first + r) * p.I, x_row, U, width * kLanes,
+          product(steps, width, p.I, xs.at + static_cast<ptrdiff_t>(r) * p.I, xs.step_size, U, width * kLanes,
                   to + static_cast<size_t>(r) * gate_width, static_cast<ptrdiff_t>(rows) * gate_width, true);
       }
     }
@@ -174,7 +205,8 @@ struct Forward<Cell>::Slice {
     const int at = u0 * G * kLanes;
     for (int s = 0; s < steps; ++s)
       for (int r = 0; r < rows; ++r) {
-        const float *U = all.row_of_U(all.row(all.time(step + s), first + r)), *b = all.b_ + at;
+        const Real* U = all.row_of_U(all.row(all.time(step + s), first + r));
+        const float* b = all.b_ + at;
         float* to = zx + (static_cast<size_t>(s) * rows + r) * gate_width + at;
         for (int u = u0; u < u1; ++u)
           for (int g = 0; g < G; ++g, to += kLanes, b += kLanes)
@@ -192,7 +224,8 @@ struct Forward<Cell>::Slice {
         const int r1 = std::min(r0 + kRowsAtOnce, rows);
         product(r1 - r0, width, p.H, seen + static_cast<size_t>(r0) * Hp, Hp, W, width * kLanes, sums, width * kLanes,
                 false);
-        for (int u = 0; u < units; ++u) step_units(t, r0, r1, first_vector + u, zx_of_step, sums + u * G * kLanes, width);
+        for (int u = 0; u < units; ++u)
+          step_units(t, r0, r1, first_vector + u, zx_of_step, sums + u * G * kLanes, width);
       }
     }
   }
@@ -236,10 +269,10 @@ struct Forward<Cell>::Slice {
   }
 
   const Forward& all;
-  const RecurrenceArgs& p;
+  const RecurrenceArgs<Real>& p;
   const int Hp, gate_width, first, rows, u0, u1, ahead;
   const bool zones_out;
-  float *zx, *sums, *h, *next, *c, *seen, *next_seen;  // seen: h as the product sees it
+  float *x, *zx, *sums, *h, *next, *c, *seen, *next_seen;  // seen: h as the product sees it
 };
 
 }  // namespace jbptt

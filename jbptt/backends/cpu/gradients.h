@@ -12,17 +12,26 @@ inline size_t column(int64_t rows) {
   return round_up(static_cast<int>(std::min<int64_t>(rows, kChain)), kLanes) + 16;
 }
 
+constexpr int kRowsOfX = kBlock;  // of dx, a task: so that they have the same digits, whoever works them out
+
+// What a task of weights packs, `rows` being T·B.
+inline size_t packed_for_weights(const Plan& plan, int64_t rows) {
+  const size_t width = plan.panel_width, partial = plan.H % kLanes ? std::max(plan.H, plan.I) * width : 0;
+  return piece(column(rows) * plan.H) + piece(column(rows) * plan.I) + piece(kChain * width) + piece(partial);
+}
+
+// Rows of dx, and of δ where that is no float yet.
+inline size_t rows_of_dx(const Plan& plan, bool widens) {
+  const size_t dx = static_cast<size_t>(kRowsOfX) * plan.I_up;
+  return widens ? piece(static_cast<size_t>(kRowsOfX) * plan.vectors * plan.S * kLanes) + dx : dx;
+}
+
+template <class Real>
 class Gradients {
  public:
-  explicit Gradients(const Call& call)
+  explicit Gradients(const Call<Real>& call)
       : call_(call), p(call.p), across_(std::min(call.threads, call.panels)),
         down_(std::max(1, call.threads / across_)), column_(jbptt::column(p.T * static_cast<int64_t>(p.B))) {}
-
-  static size_t packed(const Plan& plan, int64_t rows) {  // of a task of weights, `rows` being T·B
-    const size_t width = plan.panel_width, partial = plan.H % kLanes ? std::max(plan.H, plan.I) * width : 0;
-    return piece(column(rows) * plan.H) + piece(column(rows) * plan.I) + piece(kChain * width) + piece(partial);
-  }
-  static size_t dx_rows(const Plan& plan) { return static_cast<size_t>(kRowsOfX) * plan.I_up; }
 
   int weight_tasks() const { return across_ * down_; }
   int row_tasks() const { return (p.T * p.B + kRowsOfX - 1) / kRowsOfX; }
@@ -59,19 +68,31 @@ class Gradients {
   void of_xs(int task, const float* UT, Scratch own) const {
     const int first = task * kRowsOfX, rows = std::min(kRowsOfX, p.T * p.B - first), I_up = call_.I_up;
     const int K = call_.vectors * call_.S * kLanes;
-    float* const to = p.dxs + static_cast<size_t>(first) * p.I;
-    float* const dx = p.I == I_up ? to : own.take(static_cast<size_t>(rows) * I_up);
+    const float* const delta = floats_of(p.saved + static_cast<size_t>(first) * K, static_cast<size_t>(rows) * K, own);
+    Real* const to = p.dxs + static_cast<size_t>(first) * p.I;
+    float* const in_place = p.I == I_up ? as_floats(to) : nullptr;
+    float* const dx = in_place ? in_place : own.take(static_cast<size_t>(rows) * I_up);
     for (int i = 0; i < I_up; i += kPanel * kLanes) {
       const int width = std::min(kPanel, (I_up - i) / kLanes);
-      product(rows, width, K, p.saved + static_cast<size_t>(first) * K, K, UT + static_cast<size_t>(K) * i,
+      product(rows, width, K, delta, K, UT + static_cast<size_t>(K) * i,
               width * kLanes, dx + i, I_up, false);
     }
-    if (dx != to)
-      for (int r = 0; r < rows; ++r) std::copy_n(dx + static_cast<size_t>(r) * I_up, p.I, to + static_cast<size_t>(r) * p.I);
+    if (!in_place)
+      for (int r = 0; r < rows; ++r)
+        std::copy_n(dx + static_cast<size_t>(r) * I_up, p.I, to + static_cast<size_t>(r) * p.I);
   }
 
  private:
-  static constexpr int kRowsOfX = kBlock;  // so that they have the same digits, whoever works them out
+  // An array's entries as floats: themselves, or in memory that is taken.
+  static const float* floats_of(const float* from, size_t, Scratch&) { return from; }
+  static const float* floats_of(const Bfloat16* from, size_t number, Scratch& own) {
+    float* to = own.take(number);
+    std::copy_n(from, number, to);
+    return to;
+  }
+
+  static float* as_floats(float* to) { return to; }
+  static float* as_floats(Bfloat16*) { return nullptr; }
 
   // Those of a matrix's `size` rows that are one part in `parts`.
   struct Rows {
@@ -82,7 +103,7 @@ class Gradients {
   };
 
   void pack_inputs(int n0, int n, const Rows& of_h, float* a_h, const Rows& of_x, float* a_x) const {
-    std::array<const float*, kChain> hs, xs, masks;  // null: padding
+    std::array<const Real*, kChain> hs, xs, masks;  // null: padding
     for (int k = 0; k < n; ++k) {
       const int t = (n0 + k) / p.B, b = (n0 + k) % p.B;
       const bool there = call_.valid(n0 + k);
@@ -96,7 +117,7 @@ class Gradients {
 
   // Columns of a, column_ apart, from its rows, which are multiplied by masks if there are some; a row that is null, of
   // padding, is 0.
-  void pack_columns(const float* const* from, const float* const* masks, int n, const Rows& rows, float* to) const {
+  void pack_columns(const Real* const* from, const Real* const* masks, int n, const Rows& rows, float* to) const {
     for (int j0 = 0; j0 < rows.number; j0 += kLanes, to += column_ * kLanes)
       for (int k0 = 0; k0 < n; k0 += kLanes) {
         const int columns = std::min(kLanes, rows.number - j0);
@@ -113,9 +134,9 @@ class Gradients {
   void pack_delta(int panel, int n0, int n, const int* columns, float* to) const {
     const int first = panel * call_.kind.units, units = call_.vectors_in(panel), G = call_.G, S = call_.S;
     const size_t row = static_cast<size_t>(call_.vectors) * S * kLanes;
-    const float* from = p.saved + n0 * row + static_cast<size_t>(first) * S * kLanes;
+    const Real* from = p.saved + n0 * row + static_cast<size_t>(first) * S * kLanes;
     for (int g = 0; g < G; ++g) {
-      const float* column = from + columns[g] * kLanes;
+      const Real* column = from + columns[g] * kLanes;
       float* block = to + g * kLanes;
       for (int k = 0; k < n; ++k, column += row)
         for (int u = 0; u < units; ++u, block += G * kLanes) store(block, load(column + u * S * kLanes));
@@ -168,7 +189,7 @@ class Gradients {
     for (int k = n0; k < n0 + n; ++k) {
       const int i = p.indices[k];
       if (i < rows.first || i >= rows.first + rows.number) continue;
-      const float* delta = p.saved + static_cast<size_t>(k) * call_.vectors * S * kLanes;
+      const Real* delta = p.saved + static_cast<size_t>(k) * call_.vectors * S * kLanes;
       for (int u = u0; u < u1; ++u)
         for (int g = 0; g < call_.G; ++g) {
           float* to = row_of_dU(i) + g * static_cast<size_t>(p.H) + u * kLanes;
@@ -180,8 +201,8 @@ class Gradients {
 
   float* row_of_dU(int i) const { return p.dU + static_cast<size_t>(i) * call_.G * p.H; }
 
-  const Call& call_;
-  const RecurrenceArgs& p;
+  const Call<Real>& call_;
+  const RecurrenceArgs<Real>& p;
   const int across_, down_;
   const size_t column_;
 };

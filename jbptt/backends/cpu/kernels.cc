@@ -5,15 +5,20 @@
 namespace jbptt {
 namespace {
 
+template <class Cell, class Real>
+Makers<Real> makers() {
+  return {[](const Kind& kind, const RecurrenceArgs<Real>& args, int threads) -> std::unique_ptr<Recurrence> {
+            return std::make_unique<Forward<Cell, Real>>(kind, args, threads);
+          },
+          [](const Kind& kind, const RecurrenceArgs<Real>& args, int threads) -> std::unique_ptr<Recurrence> {
+            return std::make_unique<Backward<Cell, Real>>(kind, args, threads);
+          }};
+}
+
 template <class Cell>
 Kind kind(const char* name) {
   return {name, Cell::G, Cell::S, Cell::kUnits, Cell::kHasC, Cell::kExtra, Cell::kAtX, Cell::kAtH,
-          [](const Kind& kind, const RecurrenceArgs& args, int threads) -> std::unique_ptr<Recurrence> {
-            return std::make_unique<Forward<Cell>>(kind, args, threads);
-          },
-          [](const Kind& kind, const RecurrenceArgs& args, int threads) -> std::unique_ptr<Recurrence> {
-            return std::make_unique<Backward<Cell>>(kind, args, threads);
-          }};
+          {makers<Cell, float>(), makers<Cell, Bfloat16>()}};
 }
 
 }  // namespace
@@ -43,10 +48,12 @@ const Kind* find_kind(std::string_view name) {
 
 int lanes() { return kLanes; }
 
-ScratchSize forward_scratch(const Kind& kind, int I, int H) { return forward_scratch(Plan(kind, I, H)); }
+ScratchSize forward_scratch(const Kind& kind, int I, int H, bool widens) {
+  return forward_scratch(Plan(kind, I, H), widens);
+}
 
-ScratchSize backward_scratch(const Kind& kind, int64_t rows, int I, int H, bool of_weights, bool of_xs) {
-  return BackwardScratch(Plan(kind, I, H), rows, of_weights, of_xs).size;
+ScratchSize backward_scratch(const Kind& kind, int64_t rows, int I, int H, bool of_weights, bool of_xs, bool widens) {
+  return BackwardScratch(Plan(kind, I, H), rows, of_weights, of_xs, widens).size;
 }
 
 }  // namespace jbptt

@@ -4,17 +4,18 @@ A call of one of its two FFI targets runs recurrences at once. Its attributes: `
 spaces between them; `reverse`, a bit for each, the first the lowest; and `chained`: the xs of each but the first are
 the hs of the one before it. Several are of one sequence each; what is below is given, and comes, for each of them, one
 after the other. An array with no entries, of nothing, stands for an argument that there is not and for a result that
-nobody asks for ("?" below). All but marks and indices are float32. `scratch` is memory for the call's own use: as a
-result it is XLA's to allocate, and in its figures.
+nobody asks for ("?" below). What has no dtype below is float32 or bfloat16, all of a call the same, as its U is.
+`scratch` is memory for the call's own use: as a result it is XLA's to allocate, and in its figures.
 
     forward    xs? [T, B, I], or indices? [T, B] int32 of one-hot rows, U [I, G·H], W [H, G·H], b? [G·H],
                p? [3·H] or [H], h0 [B, H], c0? [B, H], marks? [T, B] uint8 (1 valid, 2 reset, 4 cut), h_reset? [B, H],
                c_reset? [B, H], h_mask? [B, H],
-               h_stays? and c_stays? [T, B, H] uint8, stay_rates? [2] of both where there are no flags
-               -> hs [T, B, H], h_last [B, H], c_last? [B, H], saved? [T, B, S·Hp], cs? [T, B, Hp], scratch [any]
+               h_stays? and c_stays? [T, B, H] uint8, stay_rates? [2] float32 of both where there are no flags
+               -> hs [T, B, H], h_last [B, H], c_last? [B, H], saved? [T, B, S·Hp], cs? [T, B, Hp],
+               scratch [any] float32
     backward   forward's arguments, hs, saved, cs?, dhs?, dh_last?, dc_last? (cotangents of nothing are 0)
-               -> dxs?, dU?, dW?, db?, dp?, dh0?, dc0?, dh_reset?, dc_reset?, δ [T, B, S·Hp] in the place of saved,
-               scratch [any]
+               -> dxs?, dU?, dW?, db?, dp? (float32, these four), dh0?, dc0?, dh_reset?, dc_reset?,
+               δ [T, B, S·Hp] in the place of saved, scratch [any] float32
 
 T time, B batch, I inputs, H units, Hp: H up to whole vectors, G gates, S vectors saved. What is of c is where the kind
 has it.
@@ -75,17 +76,27 @@ class Library:
         return f"jbptt_{direction}_{self.instruction_set}"
 
     def scratch(
-        self, kind: str, direction: str, T: int, B: int, I: int, H: int, of_weights: bool = True, of_xs: bool = True
+        self,
+        kind: str,
+        direction: str,
+        T: int,
+        B: int,
+        I: int,
+        H: int,
+        of_weights: bool = True,
+        of_xs: bool = True,
+        of_bfloat16: bool = False,
     ) -> int:
         """How many entries a call's `scratch` has: for all of the machine's threads; with fewer, fewer are used.
 
         - `I`: the features of xs; 0 where there are indices.
         - `of_weights`, `of_xs`: whether a backward's dU and dW, and its dxs, are wanted.
+        - `of_bfloat16`: whether the call's arrays are.
         """
         floats = (ctypes.c_size_t * 3)()
         backward, rows = direction == "backward", ctypes.c_int64(T * B)
         functions = _opened(BUILT / f"{self.instruction_set}.so")
-        functions.jbptt_scratch(kind.encode(), backward, rows, I, H, of_weights, of_xs, floats)
+        functions.jbptt_scratch(kind.encode(), backward, rows, I, H, of_weights, of_xs, of_bfloat16, floats)
         fixed, per_thread, per_row = floats
         return fixed + _threads() * per_thread + B * per_row
 

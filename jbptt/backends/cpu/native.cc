@@ -17,8 +17,6 @@
 namespace jbptt {
 namespace {
 
-using Out = ffi::Result<F32>;
-
 class PoolExecutor : public Executor {
  public:
   explicit PoolExecutor(ffi::ThreadPool pool) : pool_(pool) {}
@@ -41,37 +39,43 @@ ffi::Error catch_exceptions(Function function) {  // which must not leave C++
   return ffi::Error::Success();
 }
 
-void take_results(Border& border, Results& results) {
+template <class Real>
+void take_results(Border<Real>& border, Results& results) {
   const auto [T, B, H, Hp, S] = std::tuple(border.T, border.B, border.H, border.Hp, border.kind->saved);
-  RecurrenceArgs& args = border.args;
-  Out hs = results.next<F32>(), h_last = results.next<F32>(), c_last = results.next<F32>();
-  Out saved = results.next<F32>(), cs = results.next<F32>(), scratch = results.next<F32>();
+  using Array = Reals<Real>;
+  RecurrenceArgs<Real>& args = border.args;
+  auto hs = results.next<Array>(), h_last = results.next<Array>(), c_last = results.next<Array>();
+  auto saved = results.next<Array>(), cs = results.next<Array>();
+  auto scratch = results.next<F32>();
   args.hs = data("hs", "[T, B, H]", *hs, {T, B, H});
   args.h_last = data("h_last", "[B, H]", *h_last, {B, H});
   args.c_last = border.c("c_last", *c_last);
   args.saved = data_or_null("saved", "[T, B, S·Hp]", *saved, {T, B, S * Hp});
   if (args.saved && border.kind->has_c) args.cs = data("cs", "[T, B, Hp]", *cs, {T, B, Hp});
   else must_be_nothing("cs", *cs, args.saved ? "the kind has no c" : "nothing is saved");
-  border.take_scratch(*scratch, forward_scratch(*border.kind, args.I, args.H));
+  border.take_scratch(*scratch, forward_scratch(*border.kind, args.I, args.H, kWidens<Real>));
 }
 
-void take_cotangents(Border& border, Given& given, Results& results) {
+template <class Real>
+void take_cotangents(Border<Real>& border, Given& given, Results& results) {
   const auto [T, B, I, H, Hp, S] = std::tuple(border.T, border.B, border.I, border.H, border.Hp, border.kind->saved);
-  RecurrenceArgs& args = border.args;
-  F32 hs = given.next<F32>(), saved = given.next<F32>(), cs = given.next<F32>();
-  F32 dhs = given.next<F32>(), dh_last = given.next<F32>(), dc_last = given.next<F32>();
+  using Array = Reals<Real>;
+  RecurrenceArgs<Real>& args = border.args;
+  Array hs = given.next<Array>(), saved = given.next<Array>(), cs = given.next<Array>();
+  Array dhs = given.next<Array>(), dh_last = given.next<Array>(), dc_last = given.next<Array>();
   args.hs = data("hs", "[T, B, H]", hs, {T, B, H});
-  const float* from = data("saved", "[T, B, S·Hp]", saved, {T, B, S * Hp});
+  const Real* from = data("saved", "[T, B, S·Hp]", saved, {T, B, S * Hp});
   if (border.kind->has_c) args.cs = data("cs", "[T, B, Hp]", cs, {T, B, Hp});
   else must_be_nothing("cs", cs, "the kind has no c");
   args.dhs = data_or_null("dhs", "[T, B, H]", dhs, {T, B, H});
   args.dh_last = data_or_null("dh_last", "[B, H]", dh_last, {B, H});
   args.dc_last = border.c_or_null("dc_last", dc_last);
 
-  Out dxs = results.next<F32>(), dU = results.next<F32>(), dW = results.next<F32>(), db = results.next<F32>();
-  Out dp = results.next<F32>(), dh0 = results.next<F32>(), dc0 = results.next<F32>();
-  Out dh_reset = results.next<F32>(), dc_reset = results.next<F32>();
-  Out delta = results.next<F32>(), scratch = results.next<F32>();
+  auto dxs = results.next<Array>();
+  auto dU = results.next<F32>(), dW = results.next<F32>(), db = results.next<F32>(), dp = results.next<F32>();
+  auto dh0 = results.next<Array>(), dc0 = results.next<Array>();
+  auto dh_reset = results.next<Array>(), dc_reset = results.next<Array>(), delta = results.next<Array>();
+  auto scratch = results.next<F32>();
   if (args.indices) must_be_nothing("dxs", *dxs, "there are indices");
   args.dxs = data_or_null("dxs", "[T, B, I]", *dxs, {T, B, I});
   args.dU = data_or_null("dU", "[I, G·H]", *dU, {I, border.GH});
@@ -88,7 +92,8 @@ void take_cotangents(Border& border, Given& given, Results& results) {
     refuse("dh_reset and dc_reset must be nothing where h_reset is");
   args.saved = data("delta", "[T, B, S·Hp]", *delta, {T, B, S * Hp});
   if (args.saved != from) std::copy_n(from, saved.element_count(), args.saved);
-  border.take_scratch(*scratch, backward_scratch(*border.kind, T * B, args.I, args.H, args.dW, args.dxs));
+  border.take_scratch(
+      *scratch, backward_scratch(*border.kind, T * B, args.I, args.H, args.dW, args.dxs, kWidens<Real>));
 }
 
 // The recurrences of a call: of the kinds that are listed, with spaces between them; a bit of `reverse` for each.
@@ -102,26 +107,29 @@ std::vector<std::string_view> kinds_of(std::string_view kinds) {
 
 bool bit(int64_t bits, size_t n) { return n < 64 && (bits >> n & 1); }  // 0 past the last
 
-void must_be_of_one_sequence(const std::deque<Border>& borders) {
-  for (const Border& border : borders)
+template <class Real>
+void must_be_of_one_sequence(const std::deque<Border<Real>>& borders) {
+  for (const Border<Real>& border : borders)
     if (borders.size() > 1 && (border.B != 1 || border.T != borders.front().T))
       refuse("several recurrences at once must be of one sequence each, as long as the first, of T = ",
              borders.front().T, ", got T = ", border.T, " and B = ", border.B);
 }
 
-ffi::Error call_forward(ffi::ThreadPool pool, std::string_view kinds, int64_t reverse, bool chained,
-                        ffi::RemainingArgs args, ffi::RemainingRets rets) {
+template <class Real>
+ffi::Error forward_of(ffi::ThreadPool pool, std::string_view kinds, int64_t reverse, bool chained,
+                      ffi::RemainingArgs args, ffi::RemainingRets rets) {
   return catch_exceptions([&] {
     PoolExecutor executor(pool);
     Given given(args);
     Results results(rets);
-    std::deque<Border> borders;
+    std::deque<Border<Real>> borders;
     std::vector<std::unique_ptr<Recurrence>> recurrences;
     for (std::string_view kind : kinds_of(kinds)) {
-      const Border* below = chained && !borders.empty() ? &borders.back() : nullptr;
-      Border& border = borders.emplace_back(kind, bit(reverse, borders.size()), below, Arguments(given));
+      const Border<Real>* below = chained && !borders.empty() ? &borders.back() : nullptr;
+      auto& border = borders.emplace_back(kind, bit(reverse, borders.size()), below, Arguments<Real>(given));
       take_results(border, results);
-      recurrences.push_back(border.kind->forward(*border.kind, border.args, executor.threads() + 1));
+      const Makers<Real>& makers = border.kind->template of<Real>();
+      recurrences.push_back(makers.forward(*border.kind, border.args, executor.threads() + 1));
     }
     given.must_be_all(), results.must_be_all();
     must_be_of_one_sequence(borders);
@@ -129,16 +137,17 @@ ffi::Error call_forward(ffi::ThreadPool pool, std::string_view kinds, int64_t re
   });
 }
 
-ffi::Error call_backward(ffi::ThreadPool pool, std::string_view kinds, int64_t reverse, bool chained,
-                         ffi::RemainingArgs args, ffi::RemainingRets rets) {
+template <class Real>
+ffi::Error backward_of(ffi::ThreadPool pool, std::string_view kinds, int64_t reverse, bool chained,
+                       ffi::RemainingArgs args, ffi::RemainingRets rets) {
   return catch_exceptions([&] {
     PoolExecutor executor(pool);
     Given given(args);
     Results results(rets);
-    std::deque<Border> borders;
+    std::deque<Border<Real>> borders;
     for (std::string_view kind : kinds_of(kinds)) {
-      Border* below = chained && !borders.empty() ? &borders.back() : nullptr;
-      Border& border = borders.emplace_back(kind, bit(reverse, borders.size()), below, Arguments(given));
+      Border<Real>* below = chained && !borders.empty() ? &borders.back() : nullptr;
+      auto& border = borders.emplace_back(kind, bit(reverse, borders.size()), below, Arguments<Real>(given));
       take_cotangents(border, given, results);
       if (!below) continue;
       if (!border.args.dxs) refuse("dxs must be wanted of a recurrence above another");
@@ -149,11 +158,32 @@ ffi::Error call_backward(ffi::ThreadPool pool, std::string_view kinds, int64_t r
     given.must_be_all(), results.must_be_all();
     must_be_of_one_sequence(borders);
     std::vector<std::unique_ptr<Recurrence>> recurrences;
-    for (Border& border : borders)
-      recurrences.push_back(border.kind->backward(*border.kind, border.args, executor.threads() + 1));
+    for (Border<Real>& border : borders) {
+      const Makers<Real>& makers = border.kind->template of<Real>();
+      recurrences.push_back(makers.backward(*border.kind, border.args, executor.threads() + 1));
+    }
     std::reverse(recurrences.begin(), recurrences.end());  // from the top down
     run_together(recurrences, chained, executor);
   });
+}
+
+// Whether a call's arrays are bfloat16: its U is, which all have.
+bool is_of_bfloat16(const ffi::RemainingArgs& args) {
+  constexpr size_t at_U = 2;
+  const auto U = args.get<ffi::AnyBuffer>(at_U);
+  return U.has_value() && U->element_type() == ffi::BF16;
+}
+
+ffi::Error call_forward(ffi::ThreadPool pool, std::string_view kinds, int64_t reverse, bool chained,
+                        ffi::RemainingArgs args, ffi::RemainingRets rets) {
+  const auto call = is_of_bfloat16(args) ? forward_of<Bfloat16> : forward_of<float>;
+  return call(pool, kinds, reverse, chained, args, rets);
+}
+
+ffi::Error call_backward(ffi::ThreadPool pool, std::string_view kinds, int64_t reverse, bool chained,
+                         ffi::RemainingArgs args, ffi::RemainingRets rets) {
+  const auto call = is_of_bfloat16(args) ? backward_of<Bfloat16> : backward_of<float>;
+  return call(pool, kinds, reverse, chained, args, rets);
 }
 
 auto bind() {
@@ -195,12 +225,13 @@ extern "C" const char* jbptt_kinds() {
   return text.c_str();
 }
 
-// Floats of scratch: of all, of each thread, of each row of the batch. `kind` is one of jbptt_kinds(), rows are T·B.
+// Floats of scratch: of all, of each thread, of each row of the batch. `kind` is one of jbptt_kinds(), rows are T·B,
+// widens: whether the arrays are bfloat16.
 extern "C" void jbptt_scratch(const char* kind, int backward, int64_t rows, int I, int H, int of_weights, int of_xs,
-                              size_t* floats) {
+                              int widens, size_t* floats) {
   const Kind& found = *find_kind(kind);
-  const ScratchSize size =
-      backward ? backward_scratch(found, rows, I, H, of_weights, of_xs) : forward_scratch(found, I, H);
+  const ScratchSize size = backward ? backward_scratch(found, rows, I, H, of_weights, of_xs, widens)
+                                    : forward_scratch(found, I, H, widens);
   floats[0] = size.fixed, floats[1] = size.per_thread, floats[2] = size.per_row;
 }
 

@@ -7,7 +7,8 @@ namespace jbptt {
 
 // Rows k0 ... k1 − 1 of [K, G·H] into panels, each K rows of [unit vector, G, lane]. A few rows at a time, whose
 // lines stay in the first cache while each panel takes its part of them.
-inline void pack_blocks(const Plan& plan, const float* from, int K, int k0, int k1, float* packed) {
+template <class Real>
+void pack_blocks(const Plan& plan, const Real* from, int K, int k0, int k1, float* packed) {
   constexpr int at_once = 8;
   const int G = plan.G;
   for (int begin = k0; begin < k1; begin += at_once)
@@ -26,8 +27,9 @@ inline void pack_blocks(const Plan& plan, const float* from, int K, int k0, int 
 
 // A panel of the transpose of [rows, G·H]: K rows, [unit vector, column, lane], of up to kPanel vectors of `rows`. A
 // column has the block whose place in `at` it is, and zeros where it is none's.
-inline void pack_transposed(const Plan& plan, const float* from, int rows, int columns, const int* at, int panel,
-                            float* packed) {
+template <class Real>
+void pack_transposed(const Plan& plan, const Real* from, int rows, int columns, const int* at, int panel,
+                     float* packed) {
   const int K = plan.vectors * columns * kLanes, first = panel * kPanel * kLanes;
   const int width = std::min(kPanel * kLanes, round_up(rows, kLanes) - first);
   float* to = packed + static_cast<size_t>(K) * first;
@@ -49,8 +51,8 @@ inline void pack_transposed(const Plan& plan, const float* from, int rows, int c
 }
 
 // A vector of units of each of a cell's extra parameters; zeros where there are none.
-template <Extra kExtra>
-void load_extra(const Plan& plan, const float* p, int vector, Vec* to) {
+template <Extra kExtra, class Real>
+void load_extra(const Plan& plan, const Real* p, int vector, Vec* to) {
   for (int n = 0; n < vectors_of(kExtra); ++n)
     to[n] = p ? load(p + static_cast<size_t>(n) * plan.H + vector * kLanes, plan.lanes_of(vector)) : Vec{};
 }

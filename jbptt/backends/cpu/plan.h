@@ -25,7 +25,7 @@ constexpr size_t whole_lines(size_t floats) { return (floats + kLine - 1) / kLin
 // forward pass of small sizes a fifth.
 constexpr size_t piece(size_t floats) { return whole_lines(floats) + kLine; }
 
-// Floats that all pieces of a thread together take beyond what they have, at most: two lines each of the seven of a
+// Floats that all pieces of a thread together take beyond what they have, at most: two lines each of the eight of a
 // slice, one for where the slice begins, and, once, those of what all threads share.
 constexpr size_t kMostExcess = 20 * kLine;
 
@@ -69,8 +69,9 @@ struct Plan {
 };
 
 // A call: its plan, and how it is shared out.
+template <class Real>
 struct Call : Plan {
-  Call(const Kind& kind, const RecurrenceArgs& args, int threads, const ScratchSize& size)
+  Call(const Kind& kind, const RecurrenceArgs<Real>& args, int threads, const ScratchSize& size)
       : Plan(kind, args.I, args.H), p(args), busy(threads_with_work(*this, args, threads)),
         threads(std::min(busy, room(args, size))), parts(parts_of_units(*this, args, this->threads)),
         slices(parts > 1 ? 1 : std::min(this->threads, args.B)) {}
@@ -105,7 +106,7 @@ struct Call : Plan {
   }
 
   // That of U which the index at a row is of; null where there is none.
-  const float* row_of_U(size_t row) const {
+  const Real* row_of_U(size_t row) const {
     const int32_t index = p.indices[row];
     return index < 0 || index >= p.rows_of_U ? nullptr : p.U + static_cast<size_t>(index) * G * H;
   }
@@ -116,33 +117,34 @@ struct Call : Plan {
     return before < 0 || before >= p.T ? -1 : static_cast<ptrdiff_t>(row(before, b));
   }
 
-  const float* h_before(int t, int b) const {
+  const Real* h_before(int t, int b) const {
     if (reset(row(t, b))) return p.h_reset + static_cast<size_t>(b) * H;
     const ptrdiff_t before = row_before(t, b);
     return before < 0 ? p.h0 + static_cast<size_t>(b) * H : p.hs + before * H;
   }
 
-  const float* c_before(int t, int b) const {
+  const Real* c_before(int t, int b) const {
     if (reset(row(t, b))) return p.c_reset + static_cast<size_t>(b) * H;
     const ptrdiff_t before = row_before(t, b);
     return before < 0 ? p.c0 + static_cast<size_t>(b) * H : p.cs + before * Hp;
   }
 
-  const RecurrenceArgs& p;
+  const RecurrenceArgs<Real>& p;
   const int busy;     // threads that there is work for
   const int threads;  // and memory
   const int parts;    // of the units, for more threads than rows: they meet at every step, which slices need not
   const int slices;   // of the batch's rows, a task each
 
  private:
-  static int threads_with_work(const Plan& plan, const RecurrenceArgs& args, int threads) {
+  static int threads_with_work(const Plan& plan, const RecurrenceArgs<Real>& args, int threads) {
     const size_t work = static_cast<size_t>(args.T) * args.B * (args.I + args.H) * plan.gate_width / kTuning.least_work;
     return static_cast<int>(std::min(static_cast<size_t>(threads), work + 1));
   }
 
-  static int parts_of_units(const Plan& plan, const RecurrenceArgs& args, int threads) {
+  static int parts_of_units(const Plan& plan, const RecurrenceArgs<Real>& args, int threads) {
     const size_t work = static_cast<size_t>(args.B) * plan.H * plan.gate_width;
-    return args.B >= threads || work < kTuning.least_step ? 1 : std::min(threads, granules(plan));
+    if (args.B >= std::min(threads, kProjectedRows) || work < kTuning.least_step) return 1;
+    return std::min(threads, granules(plan));
   }
 
   // Parts are of whole panels, forward and back.
@@ -153,7 +155,7 @@ struct Call : Plan {
 
   int row_of(int slice) const { return static_cast<int>(static_cast<int64_t>(p.B) * slice / slices); }
 
-  static int room(const RecurrenceArgs& args, const ScratchSize& size) {
+  static int room(const RecurrenceArgs<Real>& args, const ScratchSize& size) {
     assert(args.scratch_floats >= size.of(args.B, 1));
     const size_t threads = (args.scratch_floats - size.of(args.B, 0)) / size.per_thread;
     return static_cast<int>(std::min<size_t>(threads, 1 << 20));

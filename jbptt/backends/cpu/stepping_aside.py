@@ -16,6 +16,7 @@ from jbptt.backends import scan
 from jbptt.backends.cpu.calls import Call, Saved, saved_shapes, sizes_of
 from jbptt.recurrence.inputs import Inputs, Outputs, SavedSteps, Spec
 from jbptt.recurrence.plain import projected, scanned
+from jbptt.recurrence.precision import as_computed
 from jbptt.recurrence.step import before_each_step
 
 
@@ -24,7 +25,7 @@ def forward_residuals(call: Call, spec: Spec, inputs: Inputs) -> tuple[Outputs, 
 
     outputs, cells = scanned(spec, inputs, keep=lambda state, _: state[1:])
     of_gates, of_cs = saved_shapes(call, sizes_of([inputs])[0])
-    cs = _padded(cells[0], of_cs[-1]) if cells else jnp.zeros(of_cs, jnp.float32)
+    cs = _padded(cells[0], of_cs[-1]) if cells else jnp.zeros(of_cs, inputs.state.h.dtype)
     vectors = _vectors(call, *_made_by_steps(spec, inputs, outputs.hs, cells))
     return outputs, Saved(vectors.reshape(of_gates), cs)
 
@@ -37,6 +38,7 @@ def _made_by_steps(spec: Spec, inputs: Inputs, hs: jax.Array, cells: tuple) -> t
         before_each_step(array, first, reset, inputs.masks, spec.reverse)
         for array, first, reset in zip(every, inputs.state, resets, strict=True)
     ]
+    inputs = as_computed(inputs)
     made, saved = spec.rule.step(inputs.consts, type(inputs.state)(*before), projected(spec, inputs))
     return made.h, saved
 

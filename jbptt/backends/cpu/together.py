@@ -43,6 +43,7 @@ def preferred(together: Together, all_inputs: Sequence[Inputs]) -> bool:
     return (
         math.prod(batch) == 1
         and T >= LEAST_STEPS
+        and len({inputs.state.h.dtype for inputs in all_inputs}) == 1
         and not (together.chained and any(spec.reverse for spec in together.specs))
         and all(
             T * _multiplications(inputs) >= LEAST_WORK

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include "bfloat16.h"
 #include "tuning.h"
 
 namespace jbptt {
@@ -15,6 +16,8 @@ constexpr int kLanes = kTuning.lanes;
 
 typedef float Vec __attribute__((vector_size(kLanes * 4)));
 typedef int32_t VecInt __attribute__((vector_size(kLanes * 4)));
+typedef uint32_t VecBits __attribute__((vector_size(kLanes * 4)));
+typedef uint16_t VecHalves __attribute__((vector_size(kLanes * 2)));
 
 inline Vec load(const float* from) {
   Vec v;
@@ -44,6 +47,22 @@ inline Vec load(const float* from, int n) {
 inline void store(float* to, Vec v, int n) {
   if (n >= kLanes) return store(to, v);
   std::memcpy(to, &v, n * sizeof(float));
+}
+
+inline Vec load(const Bfloat16* from, int n = kLanes) {
+  VecHalves halves{};
+  if (n >= kLanes) std::memcpy(&halves, from, sizeof halves);
+  else std::memcpy(&halves, from, n * sizeof(Bfloat16));
+  const VecBits bits = __builtin_convertvector(halves, VecBits) << 16;
+  Vec v;
+  std::memcpy(&v, &bits, sizeof v);
+  return v;
+}
+
+inline void store(Bfloat16* to, Vec v, int n = kLanes) {
+  const VecHalves halves = __builtin_convertvector(rounded_half<VecBits>(v), VecHalves);
+  if (n >= kLanes) std::memcpy(to, &halves, sizeof halves);
+  else std::memcpy(to, &halves, n * sizeof(Bfloat16));
 }
 
 // Lane l of the result: that of a where the bit of l that kDistance is not set, else of b; from kDistance lanes above
