@@ -92,7 +92,7 @@ class Backward : Call<Real>, public Recurrence {
   static int panels_of(int vectors) { return (vectors + kPanel - 1) / kPanel; }
   int weight_tasks() const { return p.dW ? gradients_.weight_tasks() : 0; }
 
-  void run(int n, Share share, Steps stages) const {
+  [[gnu::noinline]] void run(int n, Share share, Steps stages) const {  // or there would be one for each caller
     const size_t of_thread = size_.size.per_thread - size_.of_worker - size_.dp;
     const size_t from = whole_lines(n * of_thread + share.first_row * size_.size.per_row);
     const Scratch own(of_slices_ + from, of_thread + share.rows * size_.size.per_row);

@@ -79,7 +79,7 @@ class Forward : Call<Real>, public Recurrence {
   size_t of_x() const { return kWidens<Real> && parts > 1 ? piece(static_cast<size_t>(kProjectedRows) * I) : 0; }
   size_t of_worker() const { return of_sums() + of_x(); }
 
-  void run(int worker, Share share, Steps steps, bool begins) {
+  [[gnu::noinline]] void run(int worker, Share share, Steps steps, bool begins) {  // or there would be one for each caller
     const size_t of_slice = size_.per_thread - of_worker(), n = parts > 1 ? 0 : worker;
     const size_t from = whole_lines(n * of_slice + share.first_row * size_.per_row);
     const Scratch own(of_slices_ + from, of_slice + share.rows * size_.per_row);
