@@ -48,17 +48,6 @@ class Carry(NamedTuple):
     losses: RunningMean
 
 
-class Sums(NamedTuple):
-    """Of a batch: its items' costs, how many items there are, and how many of them are right; and the same of whole
-    sequences."""
-
-    cost: jax.Array
-    items: jax.Array
-    right: jax.Array
-    sequences: jax.Array
-    exact: jax.Array
-
-
 def init(settings: Any, problem: Problem) -> Carry:
     """Where training starts."""
     cell, dtype = CELLS[settings.cell], jnp.dtype(settings.dtype)
@@ -86,9 +75,9 @@ def outputs(
     return states, z.astype(jnp.promote_types(z.dtype, jnp.float32))  # a sum of losses is not for bfloat16
 
 
-def sums(settings: Any, problem: Problem, params: dict, batch: Batch, key: jax.Array | None = None) -> Sums:
-    """What the figures of a batch are made of."""
-    return _sums(settings, problem, params, batch, key)[0]
+def sums(settings: Any, problem: Problem, params: dict, batch: Batch) -> jax.Array:
+    """What the figures of a batch are the quotients of, in the order of `Output.figures`: [figures, 2]."""
+    return _sums(settings, problem, params, batch, None)[0]
 
 
 def _sums(settings, problem, params, batch, key):
@@ -98,9 +87,13 @@ def _sums(settings, problem, params, batch, key):
     weights = _weights(batch, output.at_end).astype(z.dtype)
     right = output.right(z, batch.targets)
     exact = right if output.at_end else jnp.all(right | (weights == 0), axis=0)
-    total = output.total(z, batch.targets, weights, settings.vjp)
-    counted = jnp.sum(weights * right.astype(z.dtype))
-    return Sums(total, jnp.sum(weights), counted, jnp.asarray(exact.size), jnp.sum(exact)), exact
+    items = jnp.sum(weights)
+    of_figures = (
+        (output.total(z, batch.targets, weights, settings.vjp), items),
+        (jnp.sum(weights * right.astype(z.dtype)), items),
+        (jnp.sum(exact).astype(z.dtype), jnp.asarray(exact.size, z.dtype)),
+    )
+    return jnp.asarray(of_figures[: len(output.figures)]), exact
 
 
 def _weights(batch, at_end):
@@ -119,8 +112,8 @@ def train_step(settings: Any, run_of_right: int, problem: Problem, carry: Carry,
     key = regularising.key_of_step(settings, number)
 
     def loss(params):
-        of_batch, exact = _sums(settings, problem, params, batch, key)
-        return of_batch.cost / of_batch.items, exact
+        ((cost, items), *_), exact = _sums(settings, problem, params, batch, key)
+        return cost / items, exact
 
     (value, exact), dparams = jax.value_and_grad(loss, has_aux=True)(carry.params)
     updates, optimizer = optimizer_of(settings).update(dparams, carry.optimizer, carry.params)

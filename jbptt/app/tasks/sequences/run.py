@@ -77,10 +77,9 @@ def _evaluator(settings, problem):
     sums = jax.jit(partial(model.sums, settings, problem))
 
     def evaluate(params: dict, batches: list[Batch]) -> dict[str, float]:
-        parts = jax.device_get([sums(params, batch) for batch in batches])
-        total = model.Sums(*(sum(float(part) for part in of_parts) for of_parts in zip(*parts, strict=True)))
-        values = (total.cost / total.items, total.right / total.items, total.exact / total.sequences)
-        return dict(zip(problem.output.figures, values, strict=False))
+        parts = [np.asarray(sums(params, batch), np.float64) for batch in batches]
+        values = [float(total / number) for total, number in sum(parts[1:], parts[0])]
+        return dict(zip(problem.output.figures, values, strict=True))
 
     return evaluate
 

@@ -59,8 +59,8 @@ class Task(NamedTuple):
     - `settings`: a NamedTuple of the task's own settings, and of defaults of shared ones that it has others of.
     - `problem(settings)`: raises UserError for settings that contradict each other.
     - `figure`: which of its output's figures tells how well it does.
-    - `run_of_right`: it counts as solved once so many training sequences in a row were right, each before it was learned
-      from; 0, never.
+    - `run_of_right`: it counts as solved once so many training sequences in a row were right, each before anything was
+      learned from it; 0, never.
     - `leave(run, settings, params)`: writes more into a run's folder, and returns its paths.
     """
 
