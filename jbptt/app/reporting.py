@@ -52,7 +52,8 @@ class BarReporter(Reporter):
     def step(self, steps: int, items: str, row: dict[str, Any]) -> None:
         if self._task is None:
             self._task = self._progress.add_task("", total=steps)
-        text = f"{_loss('train', row)}  {row['items_per_second']:,} {items}/s"
+        *_, loss = _texts("train", row)
+        text = f"loss {loss}  {row['items_per_second']:,} {items}/s"
         self._progress.update(self._task, completed=row["step"], description=text)
         if row["validation_nats"] is not None:
             self._progress.console.print(f"step {row['step']}  {_losses(row)}", markup=False)
@@ -79,11 +80,14 @@ def reporter_for(*, as_json: bool) -> Reporter:
 
 
 def _losses(row):
-    return "  ".join(_loss(of, row) for of in ("train", "validation") if _loss(of, row))
+    parts = []
+    for of in ("train", "validation"):
+        if texts := _texts(of, row):
+            parts.append(f"{of} {texts[0]}" + (f" ({', '.join(texts[1:])})" if texts[1:] else ""))
+    return "  ".join(parts)
 
 
-def _loss(of, row):
-    """Of "train" or "validation", all that a row has: the loss in its units, and further figures."""
+def _texts(of, row):
+    """Of "train" or "validation" all that a row has: the loss in its units, and further figures."""
     names = [name.removeprefix(f"{of}_") for name in row if name.startswith(f"{of}_") and row[name] is not None]
-    texts = [f"{shown(name, row[f'{of}_{name}'])} {name.replace('_', ' ')}" for name in names]
-    return f"{of} {texts[0]}" + (f" ({', '.join(texts[1:])})" if texts[1:] else "") if texts else ""
+    return [f"{shown(name, row[f'{of}_{name}'])} {name.replace('_', ' ')}" for name in names]

@@ -1,5 +1,14 @@
 """Every task on sequences, by its name."""
 
-from jbptt.app.tasks.sequences import adding, copying, languages, reber, temporal_order
+from jbptt.app.tasks.sequences import adding, copying, digits, languages, mnist1d, reber, temporal_order
 
-TASKS = {task.name: task for task in (adding.TASK, copying.TASK, temporal_order.TASK, reber.TASK, *languages.TASKS)}
+_ROWS = (
+    adding.TASK,
+    copying.TASK,
+    temporal_order.TASK,
+    reber.TASK,
+    *languages.TASKS,
+    digits.TASK,
+    mnist1d.TASK,
+)
+TASKS = {task.name: task for task in _ROWS}
