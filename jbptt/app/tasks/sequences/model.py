@@ -60,7 +60,13 @@ def init(settings: Any, problem: Problem) -> Carry:
 
 
 def outputs(
-    settings: Any, params: dict, batch: Batch, *, at_end: bool, key: jax.Array | None = None
+    settings: Any,
+    params: dict,
+    batch: Batch,
+    states: tuple | None = None,
+    *,
+    at_end: bool,
+    key: jax.Array | None = None,
 ) -> tuple[tuple, jax.Array]:
     """(every layer's last state, z [B, K] at the sequences' ends or [T, B, K] at each step), in float32 at least; in
     training with a key, where anything is drawn. Dropout is between layers, the output layer among them."""
@@ -68,7 +74,8 @@ def outputs(
     if jnp.issubdtype(inputs.dtype, jnp.floating):
         inputs = inputs.astype(settings.dtype)
     layers, options = [CELLS[settings.cell]] * settings.layers, regularising.rates(settings)
-    states, hs = stack(layers, params["layers"], inputs, lengths=batch.lengths, vjp=settings.vjp, key=key, **options)
+    options |= {"lengths": batch.lengths, "vjp": settings.vjp, "key": key}
+    states, hs = stack(layers, params["layers"], inputs, states, **options)
     h = states[-1].h if at_end else hs
     key_output = None if key is None else jax.random.fold_in(key, settings.layers)  # layers have those before it
     z = dense(params["output"], dropped(key_output, settings.dropout, h), vjp=settings.vjp)

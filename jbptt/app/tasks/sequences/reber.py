@@ -79,7 +79,7 @@ def draw(shortest: int, longest: int, key: jax.Array, batch: int) -> Batch:
 
 
 def _output() -> Output:
-    """The following symbol, by its cross entropy. Right is who gives all symbols that may follow more than the others."""
+    """The following symbol, by its cross entropy. Right is to give all symbols that may follow more than the others."""
     plain = class_at_each_step(len(SYMBOLS), "symbol")
 
     def right(z, targets):

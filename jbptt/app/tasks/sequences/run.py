@@ -137,7 +137,7 @@ def _conclude(reporter, run: Path, task, settings, problem, carry, evaluate):
         plot_losses(run, curves.of_run(run)),
         *(run / name for name in ("metrics.csv", "results.md", "results.json")),
     ]
-    paths += task.leave(run, settings, carry.params)
+    paths += task.leave(run, settings, problem, carry.params)
     reporter.say("end", f"\n{text}\n\n{', '.join(map(str, paths))}", run=str(run), **results.json_of(found))
 
 

@@ -1,6 +1,6 @@
 """Every task on sequences, by its name."""
 
-from jbptt.app.tasks.sequences import adding, copying, digits, languages, mnist1d, reber, temporal_order
+from jbptt.app.tasks.sequences import adding, chorales, copying, digits, languages, mnist1d, reber, temporal_order
 
 _ROWS = (
     adding.TASK,
@@ -10,5 +10,6 @@ _ROWS = (
     *languages.TASKS,
     digits.TASK,
     mnist1d.TASK,
+    chorales.TASK,
 )
 TASKS = {task.name: task for task in _ROWS}

@@ -61,7 +61,7 @@ class Task(NamedTuple):
     - `figure`: which of its output's figures tells how well it does.
     - `run_of_right`: it counts as solved once so many training sequences in a row were right, each before anything was
       learned from it; 0, never.
-    - `leave(run, settings, params)`: writes more into a run's folder, and returns its paths.
+    - `leave(run, settings, problem, params)`: writes more into a run's folder, and returns its paths.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Task(NamedTuple):
     problem: Callable[[Any], Problem]
     figure: str
     run_of_right: int = 0
-    leave: Callable[[Path, Any, dict], list[Path]] = lambda run, settings, params: []
+    leave: Callable[[Path, Any, Problem, dict], list[Path]] = lambda run, settings, problem, params: []
 
 
 PART = 250
