@@ -1,6 +1,6 @@
-"""Bach's chorales, of the music21 package's own corpus, as piano rolls: what is played next? (Boulanger-Lewandowski 2012)
+"""Bach's chorales, of the music21 package's own corpus, as piano rolls: what is played next?
 
-As there every chorale is transposed to no sharps and flats and looked at every quarter note, its 88 keys being
+As in Boulanger-Lewandowski 2012 every chorale is transposed to no sharps and flats and looked at every quarter note, its 88 keys being
 independent given what was before; the edition and the split are others. Held out are chorales as a whole.
 """
 
