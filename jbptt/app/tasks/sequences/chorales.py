@@ -1,7 +1,7 @@
 """Bach's chorales, of the music21 package's own corpus, as piano rolls: what is played next?
 
-As in Boulanger-Lewandowski 2012 every chorale is transposed to no sharps and flats and looked at every quarter note, its 88 keys being
-independent given what was before; the edition and the split are others. Held out are chorales as a whole.
+As in Boulanger-Lewandowski 2012 every chorale is transposed to no sharps and flats and looked at every quarter note,
+its 88 keys being independent given what was before; the edition and the split are others.
 """
 
 from importlib.util import find_spec
