@@ -29,7 +29,8 @@ def read(path: Path) -> Score:
     """The score in a file that a package ships."""
     with zipfile.ZipFile(path) as archive:
         container = ElementTree.fromstring(archive.read("META-INF/container.xml"))
-        root = ElementTree.fromstring(archive.read(container.find(".//{*}rootfile").attrib["full-path"]))
+        rootfile, *_ = container.findall(".//{*}rootfile")
+        root = ElementTree.fromstring(archive.read(rootfile.attrib["full-path"]))
     parts = root.findall("part")
     notes = [note for part in parts for note in _notes(part)]
     return Score(len(parts), int(root.findtext(".//key/fifths") or 0), notes)
