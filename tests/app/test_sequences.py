@@ -1,6 +1,7 @@
 """Every task on sequences, by its row in the table: it trains, goes on, says its baseline, and refuses bad input."""
 
 import json
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from jbptt.app import training
 from jbptt.app.checkpoints import Checkpoints
 from jbptt.app.metrics import columns, read_rows
 from jbptt.app.settings import text_of
-from jbptt.app.tasks.sequences import model
+from jbptt.app.tasks.sequences import chorales, model
 from jbptt.app.tasks.sequences.settings import settings_of, unused_by
 from jbptt.app.tasks.sequences.table import TASKS
 
@@ -139,3 +140,33 @@ def test_progress_counts_right_ones_in_a_row():
         progress = model._after(progress, jnp.asarray(exact, bool), 7, steps)
         counts.append((int(progress.right), int(progress.solved_after)))
     assert counts == [(3, 0), (1, 0), (4, 0), (7, 4), (0, 4), (3, 4)]
+
+
+def test_package_that_is_missing(fails, here, monkeypatch):
+    """Of the data: as where jbptt is installed without the extra."""
+    monkeypatch.setitem(sys.modules, "mnist1d.data", None)
+    monkeypatch.setattr(chorales, "find_spec", lambda name: None)
+    chorales.rolls.cache_clear()
+    for name in ("mnist1d", "chorales"):
+        assert "pip install 'jbptt[tasks]'" in fails("train", name)
+
+
+def losses(jbptt, *arguments):
+    status, out, _ = jbptt("train", *arguments, "--json")
+    steps = [event for event in map(json.loads, out.splitlines()) if event["event"] == "step"]
+    assert status == 0
+    return [event[name] for event in steps for name in event if name.startswith("train_")]
+
+
+@pytest.mark.full
+def test_manual_and_auto_learn_the_same(jbptt, here):
+    given = [*options(OWN["copy"] | TINY), "--dtype", "float64"]
+    np.testing.assert_allclose(*(losses(jbptt, "copy", *given, "--vjp", vjp) for vjp in ("manual", "auto")), rtol=1e-12)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["adding", "reber", "chorales"])
+def test_every_option_trains(jbptt, here, name):
+    options_of_all = ["--dtype", "bfloat16", "--layers", 2, "--dropout", 0.2, "--recurrent-dropout", 0.2]
+    options_of_all += ["--zoneout", 0.1, "--optimizer", "rmsprop", "--patience", 1, "--cell", "gru"]
+    assert np.isfinite(losses(jbptt, name, *options(OWN[name] | TINY), *options_of_all)).all()

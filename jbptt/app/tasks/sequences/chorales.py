@@ -4,6 +4,7 @@ As in Boulanger-Lewandowski 2012 every chorale is transposed to no sharps and fl
 its 88 keys being independent given what was before; the edition and the split are others.
 """
 
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -38,18 +39,24 @@ class Settings(NamedTuple):
     dropout: shared.Dropout = 0.3
 
 
-def rolls(frames: int) -> list[np.ndarray]:
-    """The chorales of four parts, [T, 88] of zeros and ones each, in the order of their names; none twice."""
-    spec = find_spec("music21")
-    if spec is None or spec.origin is None:
-        raise UserError("this task needs the chorales of the package music21: pip install 'jbptt[tasks]'")
+@cache
+def rolls(frames: int) -> tuple[np.ndarray, ...]:
+    """The chorales of four parts, [T, 88] of zeros and ones each, in the order of their names; none twice. Read in some
+    five seconds, and once for all runs of a process."""
     found = {}
-    for path in sorted(Path(spec.origin).parent.glob("corpus/bach/bwv*.mxl")):
+    for path in sorted(_corpus().glob("bach/bwv*.mxl")):
         score = musicxml.read(path)
         if score.parts == 4:
             roll = _roll(score, frames)
             found.setdefault(roll.tobytes(), roll)
-    return list(found.values())
+    return tuple(found.values())
+
+
+def _corpus():
+    spec = find_spec("music21")  # importing it takes long, and is not needed
+    if spec is None or spec.origin is None:
+        raise UserError("this task needs the chorales of the package music21: pip install 'jbptt[tasks]'")
+    return Path(spec.origin).parent / "corpus"
 
 
 def _roll(score, frames):
