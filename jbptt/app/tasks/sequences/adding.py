@@ -19,6 +19,7 @@ TOLERANCE = 0.04
 
 class Settings(NamedTuple):
     length: Annotated[int, "Steps of a sequence, T."] = 100
+    steps: shared.Steps = 6000
     schedule: shared.Schedule = "constant"
 
 

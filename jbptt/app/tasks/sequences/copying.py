@@ -20,6 +20,9 @@ BLANK, MARK = SYMBOLS, SYMBOLS + 1
 
 class Settings(NamedTuple):
     delay: Annotated[int, "Steps from the symbols to where they are to be said, T."] = 50
+    cell: shared.Cell = "gru"
+    hidden: shared.Hidden = 128
+    steps: shared.Steps = 5000
     schedule: shared.Schedule = "constant"
 
 

@@ -24,6 +24,7 @@ class Settings(NamedTuple):
     longest: Annotated[int, "Symbols of the longest string in training; the shortest has 2."] = 40
     tested: Annotated[int, "Symbols of the longest string in the test of longer ones."] = 200
     batch: Annotated[int, "Strings a step."] = 64
+    steps: shared.Steps = 6000
     schedule: shared.Schedule = "constant"
 
 
