@@ -13,7 +13,7 @@ from jbptt.app.every import Every
 FROM_0 = {"dropout": 1, "recurrent_dropout": 1, "zoneout": 1, "patience": math.inf}
 """The settings that may be 0, and what they must be below; the other numbers are above 0."""
 
-MOST = {"layers": 1000}
+MOST = {"layers": 1000, "frames": 24}
 """The settings that have a largest value."""
 
 

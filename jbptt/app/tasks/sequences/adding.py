@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jbptt.app import shared_settings as shared
 from jbptt.app.tasks.sequences.outputs import number_at_end
-from jbptt.app.tasks.sequences.task import TEST, VALIDATION, Batch, Problem, Task, check_at_least, held_out
+from jbptt.app.tasks.sequences.task import TEST, VALIDATION, Batch, Problem, Task, check_steps, held_out
 
 TOLERANCE = 0.04
 """What Hochreiter and Schmidhuber let an error be, though of sums half as large."""
@@ -36,7 +36,7 @@ def draw(length: int, key: jax.Array, batch: int) -> Batch:
 
 
 def problem(settings: Any) -> Problem:
-    check_at_least(settings, "length", 2)
+    check_steps(settings, "length", 2)
 
     def drawn(key, batch):
         return draw(settings.length, key, batch)

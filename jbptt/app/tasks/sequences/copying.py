@@ -12,7 +12,7 @@ import numpy as np
 
 from jbptt.app import shared_settings as shared
 from jbptt.app.tasks.sequences.outputs import class_at_each_step
-from jbptt.app.tasks.sequences.task import TEST, VALIDATION, Batch, Problem, Task, held_out
+from jbptt.app.tasks.sequences.task import TEST, VALIDATION, Batch, Problem, Task, check_steps, held_out
 
 SHOWN, SYMBOLS = 10, 8
 BLANK, MARK = SYMBOLS, SYMBOLS + 1
@@ -35,6 +35,8 @@ def draw(delay: int, key: jax.Array, batch: int) -> Batch:
 
 
 def problem(settings: Any) -> Problem:
+    check_steps(settings, "delay", 1)
+
     def drawn(key, batch):
         return draw(settings.delay, key, batch)
 

@@ -15,9 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jbptt.app import shared_settings as shared
-from jbptt.app.errors import UserError
 from jbptt.app.tasks.sequences.outputs import class_at_end
-from jbptt.app.tasks.sequences.task import BEYOND, TEST, VALIDATION, Batch, Problem, Task, held_out
+from jbptt.app.tasks.sequences.task import BEYOND, TEST, VALIDATION, Batch, Problem, Task, check_steps, held_out
 
 
 class Settings(NamedTuple):
@@ -72,8 +71,8 @@ CYCLE = Language(3, RING, lambda strings, mask: jnp.sum((strings - 1) * mask, ax
 def _task(name, text, language):
     def problem(settings: Any) -> Problem:
         longest, tested = settings.longest, settings.tested
-        if not 2 <= longest < tested:
-            raise UserError(f"--longest must be at least 2 and less than --tested {tested}, got {longest}")
+        check_steps(settings, "longest", 2)
+        check_steps(settings, "tested", longest + 1)
 
         def drawn(key, batch):
             return draw(language, 2, longest, key, batch)

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jbptt.app import shared_settings as shared
-from jbptt.app.errors import UserError
 from jbptt.app.tasks.sequences.outputs import Output, class_at_each_step
-from jbptt.app.tasks.sequences.task import TEST, VALIDATION, Batch, Problem, Task, check_at_least, held_out
+from jbptt.app.tasks.sequences.task import TEST, VALIDATION, Batch, Problem, Task, check_steps, held_out
 
 SYMBOLS = "BTSXPVE"
 REBER = ["B1", "T2 P3", "S2 X4", "T3 V5", "X3 S6", "P4 V6", "E7"]
@@ -90,9 +89,8 @@ def _output() -> Output:
 
 
 def problem(settings: Any) -> Problem:
-    check_at_least(settings, "shortest", SHORTEST)
-    if settings.longest < settings.shortest:
-        raise UserError(f"--longest {settings.longest} is less than --shortest {settings.shortest}")
+    check_steps(settings, "shortest", SHORTEST)
+    check_steps(settings, "longest", settings.shortest)
 
     def drawn(key, batch):
         return draw(settings.shortest, settings.longest, key, batch)

@@ -117,7 +117,11 @@ def taken(sequences: Batch, output: Output, which: jax.Array) -> Batch:
     )
 
 
-def check_at_least(settings: Any, name: str, least: int) -> None:
-    """Raises UserError for a setting below what the task can do with."""
-    if getattr(settings, name) < least:
-        raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(settings, name)}")
+LONGEST = 100_000
+"""Steps of a sequence at most: more would not end."""
+
+
+def check_steps(settings: Any, name: str, least: int) -> None:
+    """Raises UserError for a setting, a number of steps, below what the task can do with, or beyond the longest."""
+    if not least <= (steps := getattr(settings, name)) <= LONGEST:
+        raise UserError(f"--{name.replace('_', '-')} must be from {least} to {LONGEST}, got {steps}")

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jbptt.app import shared_settings as shared
 from jbptt.app.tasks.sequences.outputs import class_at_end
-from jbptt.app.tasks.sequences.task import TEST, VALIDATION, Batch, Problem, Task, check_at_least, held_out
+from jbptt.app.tasks.sequences.task import TEST, VALIDATION, Batch, Problem, Task, check_steps, held_out
 
 BEGIN, END, LETTERS, X, Y = 0, 1, (2, 3, 4, 5), 6, 7
 
@@ -44,7 +44,7 @@ def draw(length: int, key: jax.Array, batch: int) -> Batch:
 
 
 def problem(settings: Any) -> Problem:
-    check_at_least(settings, "length", 10)
+    check_steps(settings, "length", 10)
 
     def drawn(key, batch):
         return draw(settings.length, key, batch)
