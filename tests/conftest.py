@@ -39,6 +39,8 @@ FAST = {
     "app/test_program.py": NONE,
     "app/test_resume.py": NONE,
     "app/test_sample.py": NONE,
+    "app/test_sequence_data.py": ("parity",),
+    "app/test_sequences.py": ("adding", "reber"),
     "app/test_train_chars.py": ("clockwork",),
     "app/test_translation.py": NONE,
     "benchmarks/test_benchmarks.py": NONE,

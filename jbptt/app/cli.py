@@ -8,26 +8,9 @@ import click
 from jbptt.app.errors import UserError
 from jbptt.app.files import read_lines
 from jbptt.app.json_lines import json_line
-from jbptt.app.options import (
-    BEST,
-    CHARS,
-    FILE,
-    NFC,
-    POSITIVE,
-    TRANSLATION,
-    FiniteNumber,
-    Share,
-    run_options,
-    setting_options,
-)
-from jbptt.app.settings import not_ours
-from jbptt.app.tasks.chars.settings import Settings as CharsSettings
-from jbptt.app.tasks.translation.settings import PAIRS, Settings as TranslationSettings
+from jbptt.app.options import BEST, FILE, POSITIVE, FiniteNumber, Share, given
 from jbptt.app.terminal import shown
-
-
-def _given(settings):
-    return {name: value for name, value in settings.items() if value is not None}
+from jbptt.app.train_commands import train
 
 
 @click.group()
@@ -36,76 +19,7 @@ def cli() -> None:
     """Recurrent networks with backpropagation through time derived by hand."""
 
 
-@cli.group()
-def train() -> None:
-    """Train a model."""
-
-
-@train.command("chars")
-@click.argument("files", nargs=-1, type=FILE)
-@click.option(
-    "--text",
-    multiple=True,
-    type=FILE,
-    help="UTF-8 file to learn from; more may follow it.  [default: the Python standard library's source code]",
-)
-@setting_options(CharsSettings(), CHARS)
-@run_options("chars")
-def train_chars(files: tuple[Path, ...], text: tuple[Path, ...], out, resume, as_json, **settings) -> int:
-    """Train a character model, Karpathy's char-RNN, on FILES or on Python's own source code.
-
-    Leaves checkpoints, metrics.csv, loss.png and sample.txt in the run's folder. Ctrl-C saves a checkpoint first.
-    """
-    from jbptt.app.reporting import reporter_for
-    from jbptt.app.runs import Folder
-    from jbptt.app.tasks.chars import run
-
-    texts = [path.absolute() for path in (*text, *files)]
-    with reporter_for(as_json=as_json) as reporter:
-        return 0 if run.train(texts, _given(settings), Folder(out, resume), reporter) else 130
-
-
-@train.command("dates")
-@setting_options(TranslationSettings(), TRANSLATION)
-@run_options("dates")
-def train_dates(out, resume, as_json, **settings) -> int:
-    """Train a model that reads dates as people write them, in many languages and formats: "3 mars 1998" is 1998-03-03.
-
-    The pairs are made from the Unicode Consortium's locale data. Leaves checkpoints, metrics.csv, loss.png, results.md
-    and alignments.png in the run's folder. Ctrl-C saves a checkpoint first.
-    """
-    from jbptt.app.reporting import reporter_for
-    from jbptt.app.runs import Folder
-    from jbptt.app.tasks.translation import run
-
-    with reporter_for(as_json=as_json) as reporter:
-        return 0 if run.train_dates(_given(settings), Folder(out, resume), reporter) else 130
-
-
-@train.command("pairs")
-@click.option("--pairs", type=FILE, help="UTF-8 file of lines, SOURCE<tab>TARGET.  [default: the resumed run's]")
-@setting_options(
-    PAIRS,
-    {"tokens": "What source and target are made of: words are what whitespace separates."}
-    | {"longest": "Most tokens of a source, or of a target."}
-    | {"min_count": "Tokens that are rarer in what is learned from become one, the unknown."}
-    | TRANSLATION
-    | NFC,
-)
-@run_options("pairs")
-def train_pairs(pairs, out, resume, as_json, **settings) -> int:
-    """Train the same model on your own pairs of texts.
-
-    Leaves checkpoints, metrics.csv, loss.png, results.md and alignments.png in the run's folder. Ctrl-C saves a
-    checkpoint first.
-    """
-    from jbptt.app.reporting import reporter_for
-    from jbptt.app.runs import Folder
-    from jbptt.app.tasks.translation import run
-
-    file = None if pairs is None else pairs.absolute()
-    with reporter_for(as_json=as_json) as reporter:
-        return 0 if run.train_pairs(file, _given(settings), Folder(out, resume), reporter) else 130
+cli.add_command(train)
 
 
 @cli.command()
@@ -126,7 +40,7 @@ def sample(checkpoint: Path, prime: str, length: int, seed: int, best: bool, as_
     """Write text with a trained character model: CHECKPOINT is the folder of a run, or of one of its checkpoints."""
     from jbptt.app.tasks.chars import model, run
 
-    result = run.sample(checkpoint, prime, model.Drawing(**_given(drawing)), length, seed, best)
+    result = run.sample(checkpoint, prime, model.Drawing(**given(drawing)), length, seed, best)
     click.echo(json_line(result) if as_json else shown(result["prime"] + result["text"]))
 
 
@@ -256,14 +170,10 @@ def plot() -> None:
 @click.argument("run", type=FILE)
 def plot_loss(run: Path) -> None:
     """Draw the loss curve of RUN, a run's folder, again."""
-    from jbptt.app.files import read_config
+    from jbptt.app import curves
     from jbptt.app.plots import plot_losses
 
-    config = read_config(run)
-    bigram = config.get("bigram_nats")
-    if not isinstance(bigram, (float, type(None))):
-        raise not_ours(run, "bigram_nats")
-    click.echo(plot_losses(run, "character" if config.get("task") == "chars" else "token", bigram))
+    click.echo(plot_losses(run, curves.of_run(run)))
 
 
 @plot.command("gradients")
@@ -286,7 +196,7 @@ def plot_gradients(length: int, hidden: int, seeds: int, out: Path) -> None:
         raise UserError(f"--out {out} must be a .png file: the figures go into the .csv file beside it")
     if not out.parent.is_dir():
         raise UserError(f"--out {out} cannot be written: there is no folder {out.parent}")
-    curves = list(gradient_reach.curves(length, hidden, seeds))
-    write_atomically(table, gradient_reach.csv_of(curves))
-    click.echo(plot_reaches(out, curves))
+    reaches = list(gradient_reach.reaches(length, hidden, seeds))
+    write_atomically(table, gradient_reach.csv_of(reaches))
+    click.echo(plot_reaches(out, reaches))
     click.echo(table)

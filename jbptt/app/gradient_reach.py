@@ -65,7 +65,7 @@ def field_of(state: State) -> str:
     return "c" if "c" in state._fields else "h"
 
 
-class Curve(NamedTuple):
+class Reach(NamedTuple):
     """How far the gradient of a cell reaches back, over several seeds.
 
     - `cell`, `setting`: what it is of, as "rnn" and "spectral radius 0.9".
@@ -81,7 +81,7 @@ class Curve(NamedTuple):
     most: np.ndarray
 
 
-def curves(length: int, hidden_size: int, seeds: int) -> Iterator[Curve]:
+def reaches(length: int, hidden_size: int, seeds: int) -> Iterator[Reach]:
     """A curve each: RNNs of several spectral radii of W, LSTMs of several forget biases, and a GRU, at initialisation.
 
     Inputs are standard normal, two a step. In float64: what has vanished may be too small for float32.
@@ -98,7 +98,7 @@ def curves(length: int, hidden_size: int, seeds: int) -> Iterator[Curve]:
         with jax.enable_x64(True):
             of_seeds = np.asarray(_norms_of_seeds(cell, init, length, hidden_size, seeds))
             state = cell.initial_state(init(jax.random.key(0), INPUT_SIZE, 1), ())
-        yield Curve(cell.name, setting, field_of(state), np.median(of_seeds, 0), of_seeds.min(0), of_seeds.max(0))
+        yield Reach(cell.name, setting, field_of(state), np.median(of_seeds, 0), of_seeds.min(0), of_seeds.max(0))
 
 
 def _starts() -> Iterator[tuple[Cell, str, Callable[..., Params]]]:
@@ -132,12 +132,12 @@ _compiled_norms = jax.jit(norms, static_argnums=0)
 COLUMNS = ("cell", "setting", "field", "steps_back", "median", "least", "most")
 
 
-def csv_of(all_curves: list[Curve]) -> str:
+def csv_of(all_reaches: list[Reach]) -> str:
     """A row a step of each curve."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for cell, setting, field, *of_steps in all_curves:
+    for cell, setting, field, *of_steps in all_reaches:
         for back, figures in enumerate(zip(*of_steps, strict=True), 1):
             writer.writerow([cell, setting, field, back, *(f"{figure:.6g}" for figure in figures)])
     return text.getvalue()

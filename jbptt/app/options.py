@@ -1,14 +1,14 @@
 """The command line's options: their types, and one for each setting of a run."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from jbptt.app.every import Every
-from jbptt.app.settings import FROM_0, MOST, choices
+from jbptt.app.settings import FROM_0, MOST, choices, text_of
 
 POSITIVE = click.IntRange(1, 2**31 - 1)
 FILE = click.Path(path_type=Path)
@@ -62,24 +62,25 @@ BEST = "Take the checkpoint with the least validation loss, not the newest."
 ABOVE_ZERO = FiniteNumber(zero_included=False)
 
 
-def setting_options(defaults: Any, texts: dict[str, str]) -> Callable[[Callable], Callable]:
-    """An option for each of these settings, of the type that it has in `defaults`, a NamedTuple.
+def setting_options(defaults: Any, without: Sequence[str] = ()) -> Callable[[Callable], Callable]:
+    """An option for each of the settings in `defaults`, a NamedTuple, but for those named in `without`.
 
     One that is not given is None, so that a resumed run can tell; the help names the default.
     """
 
     def decorate(command):
-        for name, text in reversed(texts.items()):
-            command = _setting(defaults, name, text)(command)
+        for name in reversed(defaults._fields):
+            if name not in without:
+                command = _setting(defaults, name)(command)
         return command
 
     return decorate
 
 
-def _setting(defaults, name, text):
-    default, option = getattr(defaults, name), f"--{name.replace('_', '-')}"
+def _setting(defaults, name):
+    default, option, text = getattr(defaults, name), f"--{name.replace('_', '-')}", text_of(type(defaults), name)
     if isinstance(default, bool):
-        off = f"--no-{name}"
+        off = f"--no-{option.removeprefix('--')}"
         return click.option(f"{option}/{off}", default=None, help=f"{text}  [default: {option if default else off}]")
     if options := choices(type(defaults), name):
         of = click.Choice(options)
@@ -97,59 +98,9 @@ def _setting(defaults, name, text):
     return click.option(option, type=of, help=f"{text}  [default: {default}]")
 
 
-TRAINING = {
-    "steps": "Steps of training. A resumed run may be given more; a cosine then spans them all.",
-    "optimizer": "Optimiser.",
-    "learning_rate": "Learning rate.",
-    "schedule": "How the learning rate goes, step by step.",
-    "clip": "Largest global norm of the gradient.",
-    "seed": "Random seed.",
-    "dtype": "Of parameters and activations.",
-    "vjp": "Backpropagation through time: derived by hand, or jax.grad's.",
-}
-
-DROPOUT = {
-    "dropout": "Part of the features dropped between layers, in training.",
-    "recurrent_dropout": "Part of the units that the recurrent product does not see, in training.",
-}
-
-STOPPING = {
-    "validations": "About how many validations a run has, each with a checkpoint.",
-    "patience": "End training after so many validations, none better than those before; 0: never.",
-    "checkpoint_every": "Steps, or minutes (2m), after which a checkpoint is saved, beside those of the validations.",
-}
-
-NFC = {"nfc": "Make one character of a letter and its combining accents (Unicode's normal form C)."}
-
-CHARS = (
-    {
-        "cell": "Recurrent cell.",
-        "layers": "Recurrent layers.",
-        "hidden": "Units of each layer.",
-        "length": "Characters that the gradient goes back through (the chunk's length).",
-        "batch": "Streams of text side by side.",
-    }
-    | TRAINING
-    | DROPOUT
-    | {"zoneout": "Part of the state that stays what it was at each step, in training."}
-    | STOPPING
-    | NFC
-)
-
-TRANSLATION = (
-    {
-        "attention": "How the decoder looks back at the source.",
-        "baseline": "Train a model without attention beside it, on the same batches, for the table of results.",
-        "encoder": "How the source is read: from both ends, or forward, or from its end.",
-        "cell": "Recurrent cell, of encoder and decoder.",
-        "layers": "Recurrent layers of each.",
-        "hidden": "Units of each layer (for each direction), and features of each token.",
-        "batch": "Pairs a step.",
-    }
-    | TRAINING
-    | DROPOUT
-    | STOPPING
-)
+def given(values: dict[str, Any]) -> dict[str, Any]:
+    """Those of the options' values that the user gave."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def run_options(task: str) -> Callable[[Callable], Callable]:

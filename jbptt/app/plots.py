@@ -1,7 +1,6 @@
 """Pictures of a run."""
 
 import io
-import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,29 +10,37 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jbptt.app.errors import UserError
-from jbptt.app.gradient_reach import Curve
+from jbptt.app.gradient_reach import Reach
 from jbptt.app.metrics import read_rows
 from jbptt.interop.writing import write_atomically
 
 
-def plot_losses(run: Path, item: str, bigram_nats: float | None = None) -> Path:
-    """Draws loss.png from metrics.csv of a run, bits per `item`, with a line at the bigram entropy. Returns its path.
+class Curve(NamedTuple):
+    """What a picture of a run's losses shows.
 
-    Raises UserError if there are no metrics.
+    - `unit`: of the losses, as in `jbptt.app.metrics.UNITS`.
+    - `item`: what a loss is of, e.g. "character".
+    - `levels`: horizontal lines, by their names, in that unit.
     """
-    rows = read_rows(run)
+
+    unit: str
+    item: str
+    levels: dict[str, float]
+
+
+def plot_losses(run: Path, curve: Curve) -> Path:
+    """Draws loss.png from metrics.csv of a run. Returns its path. Raises UserError if there are no metrics."""
+    rows = read_rows(run, ("step", *(f"{of}_{curve.unit}" for of in ("train", "validation"))))
     if not rows:
         raise UserError(f"{run} has no metrics.csv with at least one row: train first")
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    axes.plot([row["step"] for row in rows], [row["train_bits"] for row in rows], label="training")
-    validated = [row for row in rows if row["validation_bits"] is not None]
-    axes.plot(
-        [row["step"] for row in validated], [row["validation_bits"] for row in validated], "o-", label="validation"
-    )
-    if bigram_nats is not None:
-        axes.axhline(bigram_nats / math.log(2), linestyle="--", color="gray", label="bigram entropy")
-    axes.set(xlabel="step", ylabel=f"bits per {item}")
+    for of, style, label in (("train", "-", "training"), ("validation", "o-", "validation")):
+        known = [row for row in rows if row[f"{of}_{curve.unit}"] is not None]
+        axes.plot([row["step"] for row in known], [row[f"{of}_{curve.unit}"] for row in known], style, label=label)
+    for number, (name, level) in enumerate(curve.levels.items()):
+        axes.axhline(level, linestyle="--", color=str(0.5 + 0.2 * (number % 2)), label=name)
+    axes.set(xlabel="step", ylabel=f"{curve.unit.replace('_', ' ')} per {curve.item}")
     axes.set_title(str(run), parse_math=False)  # a name may hold dollar signs
     axes.grid(alpha=0.3)
     axes.legend()
@@ -69,12 +76,12 @@ SMALLEST_DRAWN = 1e-12
 """Of the norms of Jacobians: the curves of what vanishes go on below, and would press all others together."""
 
 
-def plot_reaches(path: Path, curves: Sequence[Curve]) -> Path:
+def plot_reaches(path: Path, reaches: Sequence[Reach]) -> Path:
     """Draws how far gradients reach back, a panel a cell: the median of the seeds, and their range as a band."""
-    cells = list(dict.fromkeys(curve.cell for curve in curves))
+    cells = list(dict.fromkeys(reach.cell for reach in reaches))
     figure = Figure(figsize=(4 * len(cells), 4.5), layout="constrained")
     for axes, cell in zip(figure.subplots(1, len(cells), sharey=True, squeeze=False)[0], cells, strict=True):
-        of_cell = [curve for curve in curves if curve.cell == cell]
+        of_cell = [reach for reach in reaches if reach.cell == cell]
         for curve in of_cell:
             back = range(1, len(curve.median) + 1)
             (line,) = axes.plot(back, curve.median, label=curve.setting)

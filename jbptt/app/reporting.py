@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jbptt.app.json_lines import json_line
-from jbptt.app.terminal import shown
+from jbptt.app.metrics import shown
+from jbptt.app.terminal import shown as printable
 
 
 class Reporter:
@@ -51,13 +52,14 @@ class BarReporter(Reporter):
     def step(self, steps: int, items: str, row: dict[str, Any]) -> None:
         if self._task is None:
             self._task = self._progress.add_task("", total=steps)
-        text = f"loss {row['train_bits']:.3f} bits  {row['items_per_second']:,} {items}/s"
+        *_, loss = _texts("train", row)
+        text = f"loss {loss}  {row['items_per_second']:,} {items}/s"
         self._progress.update(self._task, completed=row["step"], description=text)
         if row["validation_nats"] is not None:
             self._progress.console.print(f"step {row['step']}  {_losses(row)}", markup=False)
 
     def say(self, event: str, message: str, **fields: Any) -> None:
-        self._progress.console.print(shown(message), markup=False, soft_wrap=True)
+        self._progress.console.print(printable(message), markup=False, soft_wrap=True)
 
 
 class JsonReporter(Reporter):
@@ -78,7 +80,14 @@ def reporter_for(*, as_json: bool) -> Reporter:
 
 
 def _losses(row):
-    text = f"train {row['train_nats']:.4f} nats ({row['train_bits']:.3f} bits)"
-    if row["validation_nats"] is not None:
-        text += f"  validation {row['validation_nats']:.4f} nats ({row['validation_bits']:.3f} bits)"
-    return text
+    parts = []
+    for of in ("train", "validation"):
+        if texts := _texts(of, row):
+            parts.append(f"{of} {texts[0]}" + (f" ({', '.join(texts[1:])})" if texts[1:] else ""))
+    return "  ".join(parts)
+
+
+def _texts(of, row):
+    """Of "train" or "validation" all that a row has: the loss in its units, and further figures."""
+    names = [name.removeprefix(f"{of}_") for name in row if name.startswith(f"{of}_") and row[name] is not None]
+    return [f"{shown(name, row[f'{of}_{name}'])} {name.replace('_', ' ')}" for name in names]

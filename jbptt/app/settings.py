@@ -1,6 +1,7 @@
 """A run's settings: NamedTuples of numbers, choices (a Literal) and switches, checked when they are read again."""
 
 import math
+from collections import namedtuple
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,17 +13,32 @@ from jbptt.app.every import Every
 FROM_0 = {"dropout": 1, "recurrent_dropout": 1, "zoneout": 1, "patience": math.inf}
 """The settings that may be 0, and what they must be below; the other numbers are above 0."""
 
-MOST = {"layers": 1000}
+MOST = {"layers": 1000, "frames": 24}
 """The settings that have a largest value."""
 
 
-MAY_CHANGE = ("patience", "checkpoint_every")
+MAY_CHANGE = ("patience", "checkpoint_every", "until_solved")
 """The settings that a run may go on with others of: what is learned at a step does not depend on them."""
 
 
 def choices(kind: type, name: str) -> tuple[str, ...]:
     """The values that a setting of a Literal's type can have; none for others."""
     return get_args(get_type_hints(kind)[name])
+
+
+def text_of(kind: type, name: str) -> str:
+    """What the command line says of a setting: the first annotation of its type."""
+    return get_type_hints(kind, include_extras=True)[name].__metadata__[0]
+
+
+def joined(own: type, shared: type) -> type:
+    """A NamedTuple of the fields of two: of one that both have, the type and default are `own`'s."""
+    hints = [get_type_hints(kind, include_extras=True) for kind in (own, shared)]
+    fields: Any = {name: hint for name, hint in hints[0].items() if name not in hints[1]} | hints[1] | hints[0]
+    defaults = shared()._asdict() | own()._asdict()
+    kind = namedtuple("Settings", fields, defaults=[defaults[name] for name in fields])
+    kind.__annotations__ = fields
+    return kind
 
 
 def settings_in(config: dict[str, Any], kind: type, fields: dict[str, type], run: Path) -> Any:

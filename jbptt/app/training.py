@@ -16,7 +16,7 @@ import numpy as np
 from jbptt.app.checkpoints import Checkpoints
 from jbptt.app.errors import UserError
 from jbptt.app.every import Every
-from jbptt.app.metrics import read_rows, write_rows
+from jbptt.app.metrics import columns, in_units, read_rows, write_rows
 from jbptt.app.reporting import Reporter
 from jbptt.app.running_mean import RunningMean
 from jbptt.app.stopping import stop_at_once
@@ -27,17 +27,19 @@ class Task(NamedTuple):
 
     - `steps`: how many to run.
     - `step(carry, number) -> carry`: one of them, number 0, 1, ...; the carry has a field `losses`, a `RunningMean`.
-    - `validate(carry) -> nats`: the validation loss.
+    - `validate(carry) -> figures`: of the validation set, by their names, the loss first.
     - `learning_rate(number)`: the rate at a step, a number or an array of one.
     - `items`, `items_per_step`: what is counted, e.g. "characters", and how many a step takes.
     - `report_every`, `validate_every`: steps; with each validation comes a checkpoint.
     - `checkpoint_every`: how often a checkpoint is saved beside those.
     - `patience`: validations in a row, none better than one before them, after which training ends; 0, never.
+    - `figures`: the names of what `validate` gives; the loss is one of metrics.py's UNITS.
+    - `solved(carry)`: whether training may end, for what was to be learned is; asked every `ASKED_EVERY` steps.
     """
 
     steps: int
     step: Callable[[Any, int], Any]
-    validate: Callable[[Any], float]
+    validate: Callable[[Any], dict[str, float]]
     learning_rate: Callable[[int], Any]
     items: str
     items_per_step: int
@@ -45,10 +47,17 @@ class Task(NamedTuple):
     validate_every: int
     checkpoint_every: Every
     patience: int = 0
+    figures: tuple[str, ...] = ("nats",)
+    solved: Callable[[Any], bool] = lambda carry: False
+
+
+ASKED_EVERY = 20
+"""Steps after which a task is asked whether it is solved, which waits for the device."""
 
 
 class Outcome(NamedTuple):
-    """Where training ended: the carry, the steps done, whether a signal ended it, and whether its patience did."""
+    """Where training ended: the carry, the steps done, whether a signal ended it, and whether its patience did; where
+    neither is so, it came to its last step, or the task was solved."""
 
     carry: Any
     step: int
@@ -63,10 +72,13 @@ def train(task: Task, carry: Any, start: int, run: Path, checkpoints: Checkpoint
     SIGINT, SIGTERM or SIGHUP ends it after the step at hand, with a checkpoint. Metrics past `start` are dropped first.
     Raises UserError when the loss, or what a checkpoint would keep, is no longer a number.
     """
-    rows = [row for row in read_rows(run) if row["step"] <= start]
-    write_rows(run, rows)
+    names = columns(task.figures)
+    rows = [row for row in read_rows(run, names) if row["step"] <= start]
+    write_rows(run, rows, names)
     if _is_out_of_patience(task, rows):
         return Outcome(carry, start, out_of_patience=True)
+    if task.solved(carry):
+        return Outcome(carry, start)
     every = task.checkpoint_every
     began, done_before = time.perf_counter(), start
     saved_at, saved_step = began, start
@@ -74,7 +86,7 @@ def train(task: Task, carry: Any, start: int, run: Path, checkpoints: Checkpoint
         for number in range(start, task.steps):
             carry = task.step(carry, number)
             done = number + 1
-            last = done == task.steps
+            last = done == task.steps or (done % ASKED_EVERY == 0 and task.solved(carry))
             validates, validation = last or done % task.validate_every == 0, None
             if validates or done % task.report_every == 0:
                 loss = carry.losses.value()  # waits for the device
@@ -82,10 +94,11 @@ def train(task: Task, carry: Any, start: int, run: Path, checkpoints: Checkpoint
                 now = time.perf_counter()
                 speed = (done - done_before) * task.items_per_step / (now - began)
                 began, done_before = now, done
-                validation = task.validate(carry) if validates else None
+                figures = task.validate(carry) if validates else dict.fromkeys(task.figures)
+                validation = figures[task.figures[0]]
                 began += time.perf_counter() - now  # validation is not training time
-                rows.append(_row(done, loss, validation, float(task.learning_rate(number)), speed))
-                write_rows(run, rows)
+                rows.append(_row(task, number, loss, figures, speed))
+                write_rows(run, rows, names)
                 reporter.step(task.steps, task.items, rows[-1])
                 if not (math.isfinite(loss) and math.isfinite(validation or 0)):
                     raise _no_number("the loss", done, checkpoints)
@@ -101,11 +114,14 @@ def train(task: Task, carry: Any, start: int, run: Path, checkpoints: Checkpoint
                 return Outcome(carry, done, interrupted=True)
             if validates and _is_out_of_patience(task, rows):
                 return Outcome(carry, done, out_of_patience=True)
-    return Outcome(carry, task.steps)
+            if last:
+                return Outcome(carry, done)
+    return Outcome(carry, start)
 
 
 def _is_out_of_patience(task, rows):
-    losses = [row["validation_nats"] for row in rows if row["validation_nats"] is not None]
+    column = f"validation_{task.figures[0]}"
+    losses = [row[column] for row in rows if row[column] is not None]
     return 0 < task.patience < len(losses) and min(losses[-task.patience :]) >= min(losses[: -task.patience])
 
 
@@ -122,14 +138,14 @@ def _is_finite(carry):
     return all(np.isfinite(leaf).all() for leaf in jax.device_get(floats))  # by NumPy, which compiles nothing
 
 
-def _row(step, train_nats, validation_nats, learning_rate, items_per_second):
+def _row(task, number, train_loss, figures, items_per_second):
+    loss, *others = task.figures
     return {
-        "step": step,
-        "train_nats": train_nats,
-        "train_bits": train_nats / math.log(2),
-        "validation_nats": validation_nats,
-        "validation_bits": None if validation_nats is None else validation_nats / math.log(2),
-        "learning_rate": learning_rate,
+        "step": number + 1,
+        **in_units("train", loss, train_loss),
+        **in_units("validation", loss, figures[loss]),
+        **{f"validation_{name}": figures[name] for name in others},
+        "learning_rate": float(task.learning_rate(number)),
         "items_per_second": round(items_per_second),
     }
 

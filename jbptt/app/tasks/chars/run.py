@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jbptt.app import regularising, runs, training
+from jbptt.app import curves, regularising, runs, training
 from jbptt.app.errors import UserError
 from jbptt.app.every import Every
 from jbptt.app.files import composed, read_config
@@ -121,7 +121,7 @@ def _task(settings: Settings, corpus: Corpus) -> training.Task:
     return training.Task(
         steps=settings.steps,
         step=lambda carry, number: _train_step(settings, carry, model.chunk_of(number, stream, settings.length)),
-        validate=lambda carry: validation_loss(carry.params),
+        validate=lambda carry: {"nats": validation_loss(carry.params)},
         learning_rate=learning_rate(settings),
         items="characters",
         items_per_step=settings.batch * settings.length,
@@ -161,7 +161,7 @@ def _conclude(reporter, run, settings, corpus, bigram, params, which):
     prime = "def " if set("def ") <= set(corpus.vocabulary) else corpus.vocabulary[int(corpus.train[0])]
     text = generate(settings, params, corpus.vocabulary, prime, model.Drawing(), length=400, seed=settings.seed)
     write_atomically(run / "sample.txt", prime + text)
-    plot = plot_losses(run, "character", bigram)
+    plot = plot_losses(run, curves.of_chars(bigram))
     more = shlex.join(["jbptt", "sample", str(run), *which, "--prime", prime])
     bits = [nats / math.log(2) for nats in (validation, test, bigram)]
     reporter.say(

@@ -1,30 +1,30 @@
 """What a run of the character model is made of."""
 
-from typing import Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
-from jbptt.cells.table import CellName
+from jbptt.app import shared_settings as shared
 
 
 class Settings(NamedTuple):
     """What a run is made of; the command line's options of the same names say what each is."""
 
-    cell: CellName = "lstm"
-    layers: int = 1
-    hidden: int = 128
-    length: int = 64
-    batch: int = 16
-    steps: int = 6000
-    optimizer: Literal["adam", "rmsprop"] = "adam"
-    learning_rate: float = 8e-3
-    schedule: Literal["cosine", "constant"] = "cosine"
-    clip: float = 1.0
-    seed: int = 0
-    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
-    vjp: Literal["manual", "auto"] = "manual"
-    nfc: bool = False
-    dropout: float = 0.0
-    recurrent_dropout: float = 0.0
-    zoneout: float = 0.0
-    validations: int = 5
-    patience: int = 0
-    checkpoint_every: str = "2m"
+    cell: shared.Cell = "lstm"
+    layers: shared.Layers = 1
+    hidden: shared.Hidden = 128
+    length: Annotated[int, "Characters that the gradient goes back through (the chunk's length)."] = 64
+    batch: Annotated[int, "Streams of text side by side."] = 16
+    steps: shared.Steps = 6000
+    optimizer: shared.Optimizer = "adam"
+    learning_rate: shared.LearningRate = 8e-3
+    schedule: shared.Schedule = "cosine"
+    clip: shared.Clip = 1.0
+    seed: shared.Seed = 0
+    dtype: shared.Dtype = "float32"
+    vjp: shared.VJP = "manual"
+    dropout: shared.Dropout = 0.0
+    recurrent_dropout: shared.RecurrentDropout = 0.0
+    zoneout: shared.Zoneout = 0.0
+    validations: shared.Validations = 5
+    patience: shared.Patience = 0
+    checkpoint_every: shared.CheckpointEvery = "2m"
+    nfc: shared.NFC = False

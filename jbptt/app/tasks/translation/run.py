@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jbptt.app import regularising, runs, training
+from jbptt.app import curves, regularising, runs, training
 from jbptt.app.errors import UserError
 from jbptt.app.every import Every
 from jbptt.app.files import composed, read_config
@@ -201,7 +201,7 @@ def _task(settings: Settings, data: Data) -> training.Task:
             _nats(settings, settings.attention, params, data.encoding.fitted_to(pairs).batch(pairs))
             for pairs in _parts(data.validation)
         ]
-        return float(sum(nats for nats, _ in sums) / sum(tokens for _, tokens in sums))
+        return {"nats": float(sum(nats for nats, _ in sums) / sum(tokens for _, tokens in sums))}
 
     def step(carry, number):
         pairs = data.of_step(number)
@@ -266,7 +266,7 @@ def _conclude(reporter, run, settings, data, carry, which):
         + [f"{name}:\n\n{results.examples(some[:SHOWN], of_model, name)}" for name, some in data.tests.items()]
     )
     write_atomically(run / "results.md", text + "\n")
-    files = [plot_losses(run, "token"), run / "metrics.csv", run / "results.md"]
+    files = [plot_losses(run, curves.OF_PAIRS), run / "metrics.csv", run / "results.md"]
     if settings.attention != "none":
         params = carry.learners[settings.attention].params
         written = of_model[settings.attention][held_out].written
