@@ -33,15 +33,30 @@ void tile(int K, const float* a, ptrdiff_t a_row, const float* b, ptrdiff_t b_ro
       }
     for (int v = 0; v < V; ++v) sum[0][v] += odd[v];
   }
-  for (; k < K; ++k, b += b_row) {
-    Vec bk[V];
+  // The fewer of either are held in registers: numbers of A, or vectors of B.
+  if constexpr (R < V) {
+    for (; k < K; ++k, b += b_row) {
+      float ak[R];
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) bk[v] = load(b + v * kLanes);
+      for (int r = 0; r < R; ++r) ak[r] = a[r * a_row + k];
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      const float ark = a[r * a_row + k];
+      for (int v = 0; v < V; ++v) {
+        const Vec bkv = load(b + v * kLanes);
 #pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sum[r][v] += ark * bk[v];
+        for (int r = 0; r < R; ++r) sum[r][v] += ak[r] * bkv;
+      }
+    }
+  } else {
+    for (; k < K; ++k, b += b_row) {
+      Vec bk[V];
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) bk[v] = load(b + v * kLanes);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        const float ark = a[r * a_row + k];
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v) sum[r][v] += ark * bk[v];
+      }
     }
   }
 #pragma GCC unroll 8
@@ -56,7 +71,8 @@ void tile(int K, const float* a, ptrdiff_t a_row, const float* b, ptrdiff_t b_ro
 using Tile = void (*)(int, const float*, ptrdiff_t, const float*, ptrdiff_t, float*, ptrdiff_t, ptrdiff_t, bool);
 
 // Of how many rows and vectors a tile is at most. Of one or two rows: of more vectors, or each sum would wait for itself;
-// of three vectors, where two are a panel: of them all.
+// of three or four vectors, where two are a panel: of them all, for a weights' stream that jumps over half of every row
+// is slow from memory.
 struct TileSize {
   int rows, vectors;
 };
@@ -64,12 +80,13 @@ struct TileSize {
 constexpr TileSize tile_size(int rows, int width) {
   if (rows <= 2) return {2, 4};
   if (kPanel < 3 && width == 3) return {4, 3};
+  if (kPanel < 3 && width == 4) return {3, 4};
   return {kTileRows, kPanel};
 }
 
 template <int R>
 constexpr Tile tile_of_width(int v) {
-  constexpr int most = std::max(kPanel, R <= 2 ? 4 : R <= 4 ? 3 : 2);
+  constexpr int most = std::max(kPanel, R <= 3 ? 4 : R <= 4 ? 3 : 2);
   if constexpr (most == 4) return v == 1 ? tile<R, 1> : v == 2 ? tile<R, 2> : v == 3 ? tile<R, 3> : tile<R, 4>;
   else if constexpr (most == 3) return v == 1 ? tile<R, 1> : v == 2 ? tile<R, 2> : tile<R, 3>;
   else return v == 1 ? tile<R, 1> : tile<R, 2>;
