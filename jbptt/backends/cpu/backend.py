@@ -23,9 +23,11 @@ from jbptt.recurrence.plain import plain, plain_residuals
 MOST_ROWS = 2**31 - 2**12
 """T·B, which the kernels count in 32 bits."""
 
-LEAST_STEPS, LEAST_ROWS, LARGE, LEAST_ROWS_OF_LARGE = 2, 16, 2**22, 128
-"""T and T·B from which a kernel is faster, and T·B from which it is with weights of LARGE bytes or more: what is beyond
-a core's cache is packed in memory. benchmarks/NOTES.md."""
+LEAST_STEPS, LEAST_ROWS = 2, 16
+"""T and T·B from which a kernel is faster: benchmarks/NOTES.md."""
+
+LARGE, LEAST_ROWS_OF_LARGE = 4, 128
+"""Weights of so many second caches are packed in memory; and the T·B that repay it."""
 
 
 def unsupported(spec: Spec, inputs: Inputs) -> str | None:
@@ -57,9 +59,10 @@ def preferred(spec: Spec, inputs: Inputs) -> bool:
 
     One step is the same products either way, and weights are packed anew at each call, which a few rows do not repay.
     """
-    T, *batch = inputs.steps
+    library, (T, *batch) = loaded(), inputs.steps
+    assert isinstance(library, Library)  # else it is not asked
     weights = sum(4 * leaf.size for leaf in jax.tree.leaves(inputs.consts))  # packed as float32
-    rows = LEAST_ROWS if weights < LARGE else LEAST_ROWS_OF_LARGE
+    rows = LEAST_ROWS if weights < LARGE * library.second_cache else LEAST_ROWS_OF_LARGE
     return T >= LEAST_STEPS and T * math.prod(batch) >= rows
 
 

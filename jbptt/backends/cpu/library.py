@@ -64,11 +64,13 @@ class Library:
 
     - `instruction_set`: its name.
     - `lanes`: the floats in a vector.
+    - `second_cache`: bytes of a core's, as the system tells; a mebibyte where it does not.
     - `kinds`: the cells that it has, by name.
     """
 
     instruction_set: str
     lanes: int
+    second_cache: int
     kinds: dict[str, Kind] = field(compare=False, repr=False)
 
     def target(self, direction: str) -> str:
@@ -121,7 +123,7 @@ def loaded(instruction_set: str | None = None) -> Library | str:
         library = _opened(BUILT / f"{wanted}.so")
         if not _is_fresh(library):
             return STALE
-        named = Library(wanted, library.jbptt_lanes(), _kinds(library))
+        named = Library(wanted, library.jbptt_lanes(), library.jbptt_second_cache(), _kinds(library))
         for direction in ("forward", "backward"):
             handler = jax.ffi.pycapsule(getattr(library, f"jbptt_{direction}"))
             jax.ffi.register_ffi_target(named.target(direction), handler, platform="cpu")

@@ -11,6 +11,8 @@
 #include <tuple>
 #include <vector>
 
+#include <unistd.h>
+
 #include "border.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -203,13 +205,21 @@ auto bind() {
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jbptt_forward, call_forward, bind());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jbptt_backward, call_backward, bind());
 
-// For Python: what the library was built from, the minor version of XLA's interface, the floats in a vector, the kinds,
-// and the best instruction set of this machine.
+// For Python: what the library was built from, the minor version of XLA's interface, the floats in a vector, the bytes
+// of a core's second cache, the kinds, and the best instruction set of this machine.
 extern "C" const char* jbptt_sources_digest() { return JBPTT_SOURCES_DIGEST; }
 
 extern "C" int jbptt_ffi_version() { return XLA_FFI_API_MINOR; }
 
 extern "C" int jbptt_lanes() { return lanes(); }
+
+extern "C" int jbptt_second_cache() {
+  long told = 0;
+#ifdef _SC_LEVEL2_CACHE_SIZE
+  told = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+  return told > 0 && told < (1l << 30) ? static_cast<int>(told) : 1 << 20;
+}
 
 extern "C" const char* jbptt_kinds() {
   static const std::string text = [] {

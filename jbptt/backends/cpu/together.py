@@ -1,8 +1,8 @@
 """Several recurrences of one sequence each in one call of a kernel: above each other, "chained", where step t of one is
 beside step t − 1 of what is above it, in a wavefront; or side by side. To JAX one function, with both backward passes.
 
-With one sequence a recurrence has one thread, and XLA runs one call after the other: so layers take turns while cores
-idle. Batches of more have a thread for each slice of their rows, and nothing to gain.
+XLA runs one call after the other, and a recurrence of one sequence has one thread, or several that wait for each other
+at every step. Batches of more have a thread for each slice of their rows, and nothing to gain.
 """
 
 import math

@@ -19,9 +19,9 @@ struct Tuning {
 namespace tuned {
 
 constexpr Tuning avx512{16, 4, 6, 512, 48, 48, 2'000'000, 1 << 15};
-constexpr Tuning avx2{8, 2, 6, 512, 48, 48, 2'000'000, 1 << 14};
-constexpr Tuning sse{4, 2, 6, 512, 48, 48, 2'000'000, 1 << 14};
-constexpr Tuning neon{4, 4, 6, 512, 48, 48, 2'000'000, 1 << 14};
+constexpr Tuning avx2{8, 2, 6, 512, 96, 48, 2'000'000, 1 << 14};
+constexpr Tuning sse{4, 2, 6, 512, 96, 48, 2'000'000, 1 << 14};
+constexpr Tuning neon{4, 4, 6, 512, 96, 48, 2'000'000, 1 << 14};
 
 }  // namespace tuned
 
