@@ -37,7 +37,7 @@ class Backward : Call<Real>, public Recurrence {
                                  kWidens<Real>)) {}
 
   int busy_threads() const override { return busy; }
-  int most_threads() const override { return this->threads; }
+  int most_threads() const override { return threads; }
 
   int preparations() const override { return panels_of(vectors) + (p.dxs ? panels_of(I_up / kLanes) : 0); }
   void prepare(int n) override {
@@ -72,17 +72,17 @@ class Backward : Call<Real>, public Recurrence {
 
  private:
   using Call<Real>::p, Call<Real>::I, Call<Real>::I_up, Call<Real>::H, Call<Real>::Hp, Call<Real>::vectors;
-  using Call<Real>::busy, Call<Real>::parts, Call<Real>::slices, Call<Real>::part, Call<Real>::slice;
+  using Call<Real>::busy, Call<Real>::threads, Call<Real>::parts, Call<Real>::slices, Call<Real>::part, Call<Real>::slice;
   using Call<Real>::number_of_blocks, Call<Real>::block;
   using typename Call<Real>::Steps, typename Call<Real>::Share;
   static constexpr int G = Cell::G, S = Cell::S;
 
-  Backward(const Kind& kind, const RecurrenceArgs<Real>& args, int threads, const BackwardScratch& size)
-      : Call<Real>(kind, args, threads, size.size), size_(size), gradients_(*this) {
+  Backward(const Kind& kind, const RecurrenceArgs<Real>& args, int all_threads, const BackwardScratch& size)
+      : Call<Real>(kind, args, all_threads, size.size), size_(size), gradients_(*this) {
     Scratch scratch(p.scratch, p.scratch_floats);
     WT_ = scratch.take(size_.WT);
     UT_ = scratch.take(size_.UT);
-    of_workers_ = scratch.take(this->threads * size_.of_worker);
+    of_workers_ = scratch.take(threads * size_.of_worker);
     dp_ = scratch.take_zeros(slices * size_.dp);
     of_slices_ = scratch.take(0);
   }

@@ -60,8 +60,8 @@ class Forward : Call<Real>, public Recurrence {
   using typename Call<Real>::Steps, typename Call<Real>::Share;
   static constexpr int G = Cell::G, S = Cell::S;
 
-  Forward(const Kind& kind, const RecurrenceArgs<Real>& args, int threads, const ScratchSize& size)
-      : Call<Real>(kind, args, threads, size), size_(size) {
+  Forward(const Kind& kind, const RecurrenceArgs<Real>& args, int all_threads, const ScratchSize& size)
+      : Call<Real>(kind, args, all_threads, size), size_(size) {
     Scratch scratch(p.scratch, p.scratch_floats);
     U_ = scratch.take(static_cast<size_t>(I) * gate_width);
     W_ = scratch.take(static_cast<size_t>(H) * gate_width);
