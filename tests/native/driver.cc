@@ -265,7 +265,8 @@ int main() {
       ++failures;
     };
     for (const auto& [T, B, I, H] :
-         {std::array{1, 1, 1, 1}, {4, 3, 5, 17}, {5, 7, 2, 33}, {130, 5, 3, 9}, {2, 26, 70, 66}, {1, 300, 40, 50}})
+         {std::array{1, 1, 1, 1}, {4, 3, 5, 17}, {5, 7, 2, 33}, {130, 5, 3, 9}, {2, 26, 70, 66}, {1, 300, 40, 50},
+          {4, 2, 5, 17}, {50, 1, 3, 40}})  // the last two in parts
       for (bool marked : {false, true})
         for (bool reverse : {false, true}) {
           if (reverse && T == 1) continue;  // the same

@@ -1,6 +1,6 @@
 // The recurrence of any cell, backward.
 //
-// As forward, a task has a slice of the batch's rows for all of T: Wᵀ δ step by step. Then, over all of time at once,
+// As forward, a task has a slice of the batch's rows, or a part of the units: Wᵀ δ step by step. Then, over all of time at once,
 // come Uᵀ δ, Σ δ hᵀ and Σ δ xᵀ (gradients.h), in tasks of their own.
 //
 // Cost: 4·T·B·(I+H)·G·H operations, of which 2·T·B·I·G·H are dx's and 2·T·B·(I+H)·G·H the weights', where wanted.

@@ -1,7 +1,8 @@
 // The recurrence of any cell, forward.
 //
 // Who owns what: a task has a slice of the batch's rows for all of T, so that no thread waits for another from step to
-// step; its state stays in its cache. Rows share the packed weights, which nobody writes. U and W are packed so that
+// step; its state stays in its cache. Of few rows a task has a part of the units of all of them, and waits at each step
+// for every other's h. Tasks share the packed weights, which nobody writes. U and W are packed so that
 // the sums of a register tile are all that the pointwise part of its units needs.
 //
 // Of arrays of Bfloat16: h and c are floats from the first step of a call to the last, so that no rounding adds up over

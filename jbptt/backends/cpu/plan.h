@@ -132,7 +132,7 @@ struct Call : Plan {
   const RecurrenceArgs<Real>& p;
   const int busy;     // threads that there is work for
   const int threads;  // and memory
-  const int parts;    // of the units, for more threads than rows: they meet at every step, which slices need not
+  const int parts;    // of the units, where more than rows: they meet at every step, which slices need not
   const int slices;   // of the batch's rows, a task each
 
  private:
@@ -143,8 +143,8 @@ struct Call : Plan {
 
   static int parts_of_units(const Plan& plan, const RecurrenceArgs<Real>& args, int threads) {
     const size_t work = static_cast<size_t>(args.B) * plan.H * plan.gate_width;
-    if (args.B >= std::min(threads, kProjectedRows) || work < kTuning.least_step) return 1;
-    return std::min(threads, granules(plan));
+    const int parts = std::min(threads, granules(plan));
+    return parts > args.B && args.B < kProjectedRows && work >= kTuning.least_step ? parts : 1;
   }
 
   // Parts are of whole panels, forward and back.
