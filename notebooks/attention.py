@@ -95,6 +95,15 @@ def quote(function):
 
 # %% tags=["measured"]
 dates = dates_data(SETTINGS.batch, SETTINGS.seed)
+MOST, SHORT_DATE, DATE = 4, 10, len("1998-03-03")  # of section 5: how many dates in a source, of how many characters
+LISTS_ENCODING = Encoding(
+    Vocabulary.of([*dates.encoding.source.tokens, ";"], words=False),
+    Vocabulary.of(["0123456789- "], words=False),
+    source_size=MOST * (SHORT_DATE + 2) - 2,
+    target_size=MOST * (DATE + 1),
+)
+if SHORT:  # then one serves both sections, and half as much is compiled
+    dates = dates._replace(encoding=LISTS_ENCODING)
 for pair in dates.of_step(0)[:10]:
     print(f"{pair.source:<36} {pair.target}")
 
@@ -213,7 +222,7 @@ def interval(right, n, z=1.96):
     """Wilson's: the shares for which so many right of n would not be far out."""
     centre, spread = right / n + z**2 / (2 * n), z * math.sqrt(right * (n - right) / n**3 + z**2 / (4 * n**2))
     lower, upper = (centre - spread) / (1 + z**2 / n), (centre + spread) / (1 + z**2 / n)
-    return min(lower, right / n), max(upper, right / n)  # rounding
+    return min(max(lower, 0.0), right / n), max(min(upper, 1.0), right / n)  # whatever the rounding
 
 
 def by_group(groups, exact):
@@ -279,7 +288,6 @@ for n in wrong:
 # the more to hold, the longer the source is. The dates of the lists that are tested are of held-out days.
 
 # %% tags=["measured"]
-MOST, SHORT_DATE = 4, 10
 LISTS = SETTINGS if SHORT else Settings(hidden=64, batch=32, steps=800)
 
 
@@ -297,14 +305,8 @@ def lists_of(pairs, sizes, seed):
 learnt = short_ones(dates_data(2000 if SHORT else 40_000, LISTS.seed).of_step(0))
 short_held_out = short_ones(dates.tests["held-out days"])
 of_sizes = {size: lists_of(short_held_out, [size] * BATCH, f"test {size}") for size in range(1, MOST + 1)}
-source_tokens = [*dates.encoding.source.tokens, ";"]
 lists = Data(
-    Encoding(
-        Vocabulary.of(source_tokens, words=False),
-        Vocabulary.of(["0123456789- "], words=False),
-        source_size=MOST * (SHORT_DATE + 2) - 2,
-        target_size=MOST * (len("1998-03-03") + 1),
-    ),
+    LISTS_ENCODING,
     of_step=lambda step: lists_of(learnt, random.Random(step).choices(range(1, MOST + 1), k=LISTS.batch), step),
     validation=lists_of(short_ones(dates.validation), [1 + n % MOST for n in range(BATCH)], "validation"),
     tests={},
@@ -330,3 +332,55 @@ show(figure, "Lists of dates with and without attention: exact match while learn
 
 # %% tags=["measured"]
 print_groups(by_size, "dates")
+
+# %% [markdown]
+# ## 6. Where it looks
+#
+# $\alpha^t_s$ while the network with attention writes dates of held-out days: the source from left to right, what is
+# written from top to bottom, its end as ∎.
+
+# %% tags=["measured"]
+aligned = jax.jit(model.alignment, static_argnames=("settings", "attention"))
+alphas = [
+    np.asarray(aligned(SETTINGS, "bahdanau", params["bahdanau"], dates.encoding.batch(held_out[n : n + BATCH])))
+    for n in range(0, len(held_out), BATCH)
+]
+alphas = np.concatenate(alphas, axis=1)  # [T, pairs, S]
+in_words = [n for n, pair in enumerate(held_out) if any(map(str.isalpha, pair.source))]
+in_numbers = [n for n in range(len(held_out)) if n not in set(in_words)]
+drawn = sorted([*in_words[:4], *in_numbers[:2]], key=lambda n: len(held_out[n].source))
+figure = Figure(figsize=(11, 7), layout="constrained")
+for panel, n in zip(figure.subplots(2, 3).flat, drawn, strict=True):
+    source, target = held_out[n].source, held_out[n].target + "∎"
+    panel.imshow(alphas[: len(target), n, : len(source)], vmin=0, vmax=1, aspect="auto")
+    panel.set_xticks(range(len(source)), source, fontsize=8, parse_math=False)
+    panel.set_yticks(range(len(target)), target, fontsize=8)
+    panel.tick_params(length=0)
+show(figure, "Where attention looks in the source while it writes a date, as heat maps")
+
+# %% [markdown]
+# Over all held-out dates that have a word in them: how much of $\alpha$ falls on which characters of the source, for
+# each part of the target; and what would fall on them if it looked everywhere alike.
+
+# %% tags=["measured"]
+PARTS = {"year": slice(0, 4), "month": slice(5, 7), "day": slice(8, 10)}
+KINDS = {"letters": str.isalpha, "digits": str.isdigit, "others": lambda c: not c.isalnum()}
+
+
+def shares(part):
+    """Of each kind of character: the mean, over dates in words, of the α that falls on it."""
+    found = []
+    for is_kind in KINDS.values():
+        of_dates = [
+            alphas[PARTS[part], n, : len(held_out[n].source)] @ np.array([is_kind(c) for c in held_out[n].source])
+            for n in in_words
+        ]
+        found.append(f"{np.mean(of_dates):.1%}")
+    return found
+
+
+everywhere = [
+    f"{np.mean([np.mean([is_kind(c) for c in held_out[n].source]) for n in in_words]):.1%}"
+    for is_kind in KINDS.values()
+]
+table(("written", *KINDS), [*((part, *shares(part)) for part in PARTS), ("everywhere alike", *everywhere)])

@@ -54,7 +54,7 @@ from jbptt.app.tasks.chars.settings import Settings
 
 SHORT = bool(os.environ.get("JBPTT_SHORT"))
 CHARACTERS = 200_000 if SHORT else 1_200_000
-SETTINGS = Settings(hidden=32, steps=60) if SHORT else Settings(hidden=128, steps=3600)
+SETTINGS = Settings(hidden=32, steps=60) if SHORT else Settings(hidden=128, steps=5400)
 
 
 def table(heading, rows):
