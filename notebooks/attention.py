@@ -215,9 +215,8 @@ results = {kind: test(SETTINGS, kind, of, dates.encoding, held_out) for kind, of
 # %% [markdown]
 # With how few tests a share is known well? Beside every share of $n$ tests stands its 95% interval (Wilson, 1927).
 
+
 # %% tags=["measured"]
-
-
 def interval(right, n, z=1.96):
     """Wilson's: the shares for which so many right of n would not be far out."""
     centre, spread = right / n + z**2 / (2 * n), z * math.sqrt(right * (n - right) / n**3 + z**2 / (4 * n**2))

@@ -418,9 +418,8 @@ print(f"above both controls: {', '.join(tracked) or 'none'}")
 # and has no reason to keep it in one. How well can *all* of them together say it, in a linear way? Weights by ridge
 # regression on the validation text, the correlation of what they say with the feature on the test text:
 
+
 # %% tags=["measured"]
-
-
 def of_all(validation, test):
     """Of each feature: the correlation, on the test text, of what a linear map of all units says."""
     correlated = []
