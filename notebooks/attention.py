@@ -282,7 +282,7 @@ for n in wrong:
 # %% [markdown]
 # ## 5. Several dates in one source
 #
-# A date has three numbers, and a vector of this size holds them, in however many characters they came. So let the
+# A date is three numbers, in however many characters they came: little to hold for a vector of this size. So let the
 # source be a list of one to four dates, short ones, of up to ten characters, and the target all of them: now there is
 # the more to hold, the longer the source is. The dates of the lists that are tested are of held-out days.
 
