@@ -213,7 +213,7 @@ held_out = dates.tests["held-out days"][:TESTED]
 results = {kind: test(SETTINGS, kind, of, dates.encoding, held_out) for kind, of in params.items()}
 
 # %% [markdown]
-# With how few tests a share is known well? Beside every share of $n$ tests stands its 95% interval (Wilson, 1927).
+# A share of a few tests is not known well: beside each stands its 95% interval (Wilson, 1927).
 
 
 # %% tags=["measured"]
