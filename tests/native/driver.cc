@@ -239,11 +239,11 @@ bool is_told_of_failures(int recurrences, bool chained, int helpers) {
 }
 
 // The first result of what both have that differs by more than `tolerance` of an entry, or, `of_largest`, of its largest
-// entry, or is no number; −1 for none.
+// entry, if that is more than 1 (a single one may be the little that is left of two), or is no number; −1 for none.
 int difference(const Results& a, const Results& b, float tolerance, bool of_largest = false) {
   for (size_t n = 0; n < a.size(); ++n)
     if (!a[n].empty() && !b[n].empty()) {
-      float largest = 0;
+      float largest = 1;
       for (float x : a[n]) largest = std::max(largest, std::fabs(x));
       for (size_t k = 0; k < a[n].size(); ++k) {
         const float size = of_largest ? largest : 1 + std::fabs(a[n][k]);

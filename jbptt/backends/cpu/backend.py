@@ -61,9 +61,15 @@ def preferred(spec: Spec, inputs: Inputs) -> bool:
     """
     library, (T, *batch) = loaded(), inputs.steps
     assert isinstance(library, Library)  # else it is not asked
-    weights = sum(4 * leaf.size for leaf in jax.tree.leaves(inputs.consts))  # packed as float32
-    rows = LEAST_ROWS if weights < LARGE * library.second_cache else LEAST_ROWS_OF_LARGE
+    is_large = 4 * multiplied(inputs) >= LARGE * library.second_cache  # packed in float32
+    rows = LEAST_ROWS_OF_LARGE if is_large else LEAST_ROWS
     return T >= LEAST_STEPS and T * math.prod(batch) >= rows
+
+
+def multiplied(inputs: Inputs) -> int:
+    """The parameters' entries that a step multiplies by: none of U's where it is picked from."""
+    params = inputs.consts.params
+    return sum(leaf.size for name, leaf in params.items() if not (name == "U" and is_index(inputs.given_xs)))
 
 
 def call_of(spec: Spec) -> Call:

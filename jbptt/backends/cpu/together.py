@@ -46,18 +46,12 @@ def preferred(together: Together, all_inputs: Sequence[Inputs]) -> bool:
         and len({inputs.state.h.dtype for inputs in all_inputs}) == 1
         and not (together.chained and any(spec.reverse for spec in together.specs))
         and all(
-            T * _multiplications(inputs) >= LEAST_WORK
+            T * alone.multiplied(inputs) >= LEAST_WORK
             and alone.unsupported(spec, inputs) is None
             and alone.preferred(spec, inputs)
             for spec, inputs in zip(together.specs, all_inputs, strict=True)
         )
     )
-
-
-def _multiplications(inputs):
-    """Of a step: none of U's where it is picked from."""
-    params = inputs.consts.params
-    return sum(leaf.size for name, leaf in params.items() if not (name == "U" and is_index(inputs.given_xs)))
 
 
 def run(together: Together, all_inputs: tuple[Inputs, ...]) -> tuple[Outputs, ...]:
