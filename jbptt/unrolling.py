@@ -86,8 +86,8 @@ def unroll(
     - `backend`: "scan", two scans; "cpu", the whole recurrence, forward and back, in one call of a C++ kernel each, for
       LSTM, GRU and RNN in float32 and bfloat16 (`jbptt.backends()` tells whether it is there). None takes the second
       where it can be had and was measured to be faster: from two steps and T·B = 16 on (128 with weights of four
-      second caches). Where a program with kernels is compiled for another device, for several, or for export, they are the scan
-      again. ("xla" and "native" are other names of the two; a `jbptt.Backend` of one's own is taken as it is.)
+      second caches). Where a program with kernels is compiled for another device, for several, or for export, they are
+      the scan again. ("xla" and "native" are other names of the two; a `jbptt.Backend` of one's own is taken as it is.)
 
     Returns (state after the last step, every h [T, B, H]), of the params' dtype, or `compute_dtype`. Raises ValueError
     for an unknown `vjp`, for a backend that cannot run this (with the reason of each), for lengths out of range

@@ -1,8 +1,10 @@
 """What is the C++ kernels' own: their library, their instruction sets, when they are taken and what they cannot run."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -98,6 +100,23 @@ def test_calls_at_once_give_what_each_gives_alone():
         together = list(pool.map(lambda _: gradient(*args), range(100)))
     for each in together:
         jax.tree.map(np.testing.assert_array_equal, each, alone)
+
+
+MORE_THREADS = """
+import jax, jax.numpy as jnp, numpy as np, jbptt
+params, xs = jbptt.lstm.init(jax.random.key(0), 64, 64), jax.random.normal(jax.random.key(1), (64, 8, 64))
+def cost(params, xs, backend):
+    return jnp.sum(jnp.sin(jbptt.unroll(jbptt.lstm, params, xs, backend=backend)[1]))
+by_kernel, by_scan = (jax.jit(jax.grad(cost, (0, 1)), static_argnums=2)(params, xs, b) for b in ("cpu", "scan"))
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-4), by_kernel, by_scan)
+"""
+
+
+@needs_kernels
+def test_a_pool_of_more_threads_than_there_is_scratch_for():
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=32"}
+    done = subprocess.run([sys.executable, "-c", MORE_THREADS], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def calls(program):

@@ -3,8 +3,6 @@
 import math
 from functools import partial
 
-import jax
-
 from jbptt._jax import types
 from jbptt.autodiff import Residuals
 from jbptt.backends import scan

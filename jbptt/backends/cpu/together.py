@@ -19,7 +19,6 @@ from jbptt.backends.cpu.batching import NO_AXIS
 from jbptt.backends.cpu.calls import Saved
 from jbptt.backends.cpu.transformed import call_kernel
 from jbptt.backends.protocol import narrowed_to
-from jbptt.feedforward.rows import is_index
 from jbptt.recurrence.inputs import Inputs, Outputs, Spec
 from jbptt.recurrence.plain import plain, plain_residuals
 
