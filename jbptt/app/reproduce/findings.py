@@ -31,7 +31,7 @@ class Finding(NamedTuple):
     seconds: float
 
     def verdict(self) -> str:
-        """"agrees" or "disagrees"; empty while runs are missing."""
+        """ "agrees" or "disagrees"; empty while runs are missing."""
         if any(len(of_seeds) < self.seeds for of_seeds in self.values.values()):
             return ""
         return "agrees" if self.row.rule.agrees(self.values) else "disagrees"
@@ -98,17 +98,20 @@ HEADINGS = ("row", "figure", "published", "ours", "seconds", "verdict")
 
 
 def markdown_of(found: Sequence[Finding]) -> str:
-    """A table, ours beside what was published, and below it of each row what was said, run, and asked of the figures."""
-    lines = [texts for finding in found for texts in texts_of(finding)]
+    """A table, ours beside what was published, and below it of each row the claim, what was run, and the rule."""
     about = [
         f"- `{row.name}`: {row.claim} ({row.source}). Here: {row.setting} Agrees if {row.rule.text}."
         for row, *_ in found
     ]
-    return "\n".join([markdown.table(HEADINGS, lines), "", "Ours: mean ± standard deviation of the seeds.", "", *about, ""])
+    return "\n".join([table(found), "", "Ours: mean ± standard deviation of the seeds.", "", *about, ""])
 
 
-def texts_of(finding: Finding) -> list[list[str]]:
-    """A line a figure, as the texts under HEADINGS; what is of the row stands in the first."""
+def table(found: Sequence[Finding]) -> str:
+    """Ours beside what was published, a line a figure; what is of the row stands in the first."""
+    return markdown.table(HEADINGS, [texts for finding in found for texts in _texts(finding)])
+
+
+def _texts(finding):
     lines = []
     for number, (name, figure) in enumerate(finding.row.figures().items()):
         of_row = [finding.row.name, f"{finding.seconds:.0f}", finding.verdict()] if number == 0 else ["", "", ""]

@@ -66,7 +66,7 @@ def _settings(run: Training, seed: int) -> Any:
 
 
 def do(job: Job, reporter: Reporter) -> bool:
-    """Does a run, or goes on with it; returns whether it came to its end. Raises UserError for what the user can mend."""
+    """Does a run, or goes on with it; returns whether it came to its end. Raises UserError for what can be mended."""
     if isinstance(job.run, Training):
         folder = Folder(job.folder, resume=(job.folder / "config.json").exists())
         return sequences.train(TASKS[job.run.task], job.run.given | {"seed": job.seed}, folder, reporter)
