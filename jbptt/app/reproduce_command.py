@@ -65,16 +65,16 @@ def _done(job, as_json):
     from jbptt.app.reproduce import running
 
     with run_reporter(as_json=as_json) as reporter:
-        ended = running.do(job, reporter)
-    fields = {"event": "run" if ended else "interrupted", "row": job.row.name, "run": job.name, "seed": job.seed}
-    text = f"{job.row.name}, {job.name}, seed {job.seed}: "
-    if ended:
-        results = running.results_of(job)
-        figures = {name: figure.of(results) for name, figure in job.run.figures.items()}
-        fields |= {"figures": figures, "seconds": results["seconds"]}
-        told = [f"{name} {figure.form.format(figures[name])}" for name, figure in job.run.figures.items()]
-        text += f"{', '.join(told)}  ({results['seconds']:.0f} s)"
-    else:
-        text += "interrupted, and a checkpoint saved; the same command goes on"
+        results = running.do(job, reporter)
+    of_run = {"row": job.row.name, "run": job.name, "seed": job.seed}
+    named = f"{job.row.name}, {job.name}, seed {job.seed}"
+    if results is None:
+        text = f"{named}: interrupted, and a checkpoint saved; the same command goes on"
+        click.echo(json_line({"event": "interrupted", **of_run}) if as_json else text)
+        return False
+    figures = {name: figure.of(results) for name, figure in job.run.figures.items()}
+    told = ", ".join(f"{name} {figure.form.format(figures[name])}" for name, figure in job.run.figures.items())
+    text = f"{named}: {told}  ({results['seconds']:.0f} s)"
+    fields = {"event": "run", **of_run, "figures": figures, "seconds": results["seconds"]}
     click.echo(json_line(fields) if as_json else text)
-    return ended
+    return True

@@ -48,6 +48,9 @@ class Measurement(NamedTuple):
 
 Run = Training | Measurement
 
+When = Literal["quick", "whole", "named"]
+"""With which rows one is run: also with --quick; with the whole table; when its name is given, for it takes long."""
+
 
 class Rule(NamedTuple):
     """When the figures agree with the claim.
@@ -66,8 +69,6 @@ class Row(NamedTuple):
     - `claim`, `source`: what was said, and where.
     - `setting`: what is run here, and how that differs.
     - `runs`: what is run, by names that are a part of the folders'.
-    - `when`: "quick", also with --quick; "whole", with the whole table; "named", when its name is given, for it takes
-      long.
     """
 
     name: str
@@ -76,7 +77,7 @@ class Row(NamedTuple):
     setting: str
     runs: dict[str, Run]
     rule: Rule
-    when: Literal["quick", "whole", "named"] = "whole"
+    when: When = "whole"
 
     def figures(self) -> dict[str, Figure]:
         """Of all runs."""

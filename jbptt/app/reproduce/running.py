@@ -65,14 +65,18 @@ def _settings(run: Training, seed: int) -> Any:
     return settings_of(TASKS[run.task])()._replace(**run.given, seed=seed)
 
 
-def do(job: Job, reporter: Reporter) -> bool:
-    """Does a run, or goes on with it; returns whether it came to its end. Raises UserError for what can be mended."""
+def do(job: Job, reporter: Reporter) -> dict[str, Any] | None:
+    """Does a run, or goes on with it. Returns its results, or None if it was interrupted.
+
+    Raises UserError for anything that the user can mend.
+    """
     if isinstance(job.run, Training):
         folder = Folder(job.folder, resume=(job.folder / "config.json").exists())
-        return sequences.train(TASKS[job.run.task], job.run.given | {"seed": job.seed}, folder, reporter)
+        ended = sequences.train(TASKS[job.run.task], job.run.given | {"seed": job.seed}, folder, reporter)
+        return results_of(job) if ended else None
     began = time.perf_counter()
     fields = job.run.measure(job.seed)
     job.folder.mkdir(parents=True, exist_ok=True)
     fields |= {"seconds": time.perf_counter() - began}
     write_atomically(job.folder / "results.json", json.dumps(fields, indent=1))
-    return True
+    return fields

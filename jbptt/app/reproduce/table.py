@@ -20,6 +20,7 @@ from jbptt.app.reproduce.row import (
     Row,
     Rule,
     Training,
+    When,
     solved_within,
 )
 from jbptt.cells.elman import rnn
@@ -54,15 +55,15 @@ def _temporal_order() -> Row:
     )
 
 
-def _adding(length: int, published: int, steps: int, when) -> Row:
+def _adding(length: int, published: int, steps: int, when: When) -> Row:
     given = {"length": length, "tolerance": 0.08, "steps": steps, "until_solved": True}
     return Row(
         f"adding-{length}",
         f"LSTM learns the adding problem, T = {length}, after {published:,} sequences",
         f"{HS}, experiment 4, as reported in later work; the original was not opened",
         "Le's form: numbers in [0, 1), one marked in each half, all sequences of T steps. The sums are twice as large "
-        f"as theirs, so that their 0.04 is 0.08 here. An LSTM of 64 units, Adam, 32 a step, {32 * steps:,} sequences at "
-        f"most; {SOLVED}.",
+        f"as theirs, so that their 0.04 is 0.08 here. An LSTM of 64 units, Adam, 32 a step, at most "
+        f"{32 * steps:,} sequences; {SOLVED}.",
         {"lstm": Training("adding", given, {"sequences": SEQUENCES(f"{published:,}")})},
         solved_within("sequences", published),
         when,
@@ -111,7 +112,7 @@ def _copy() -> Row:
     )
 
 
-def _language(name: str, when="whole") -> Row:
+def _language(name: str) -> Row:
     return Row(
         name,
         f"RNN and LSTM learn {name.replace('-', ' ')} and generalise to longer strings: 100% both",
@@ -130,7 +131,6 @@ def _language(name: str, when="whole") -> Row:
             "the best seed of each has at least 99%, for theirs is a best one too",
             lambda figures: all(of_seeds.max() >= 0.99 for of_seeds in figures.values()),
         ),
-        when,
     )
 
 
@@ -176,8 +176,8 @@ def _chorales() -> Row:
         "Chung et al. 2014 (8.67), Bai et al. 2018 (8.45) and others on JSB chorales, the edition and split of "
         "Boulanger-Lewandowski et al. 2012, as reported",
         "music21's edition: 362 chorales of four parts (there 382), another split (237, 50, 75), of pieces of more "
-        "than 160 quarters the first 160, transposed to no sharps and flats by the key signature; a quarter note a frame as "
-        "there. An LSTM of 128 units with dropout.",
+        "than 160 quarters the first 160, transposed to no sharps and flats by the key signature; a frame a quarter "
+        "note as there. An LSTM of 128 units with dropout.",
         {"lstm": Training("chorales", {}, {"nats a frame": NATS("8.3 to 8.7")})},
         Rule(
             "the mean is at most 8.7, that is within the range or better",
