@@ -71,12 +71,12 @@ def _adding(length: int, published: int, steps: int, when: When) -> Row:
 
 
 def _adding_against_rnn() -> Row:
-    given, variance = {"length": 200, "steps": 4000}, 1 / 6
+    given, variance = {"length": 150, "steps": 4000}, 1 / 6
     return Row(
         "adding-lstm-rnn",
         "on long sequences an LSTM learns to add, and a tanh RNN stays at the variance of the sum, 0.167",
         "Le, Jaitly and Hinton 2015, section 4.1; Arjovsky, Shah and Bengio 2016, section 4.2, as reported",
-        "T = 200, 64 units, Adam with the same settings for both, 128,000 sequences.",
+        "T = 150, 64 units, Adam with the same settings for both, 128,000 sequences.",
         {
             "lstm": Training("adding", given, {"LSTM, squared error": SQUARED_ERROR("far below 0.167")}),
             "rnn": Training("adding", given | {"cell": "rnn"}, {"RNN, squared error": SQUARED_ERROR("0.167")}),
@@ -118,8 +118,8 @@ def _language(name: str, for_rnn: dict, for_lstm: dict) -> Row:
         name,
         f"RNN and LSTM learn {name.replace('-', ' ')} and generalise to longer strings: 100% both",
         "Delétang et al. 2023, table 1, the best of 10 seeds and 3 learning rates, as reported",
-        "trained on up to 40 symbols as there, tested on 41 to 200 (there to 500); 64 units (there 256); Adam, 64 strings "
-        "a step, "
+        "trained on up to 40 symbols as there, tested on 41 to 200 (there to 500); 64 units (there 256); Adam, 64 "
+        "strings a step, "
         + " and ".join(f"at most {_strings(given):,} for the {cell}" for cell, given in of_both.items())
         + ".",
         {
