@@ -147,7 +147,7 @@ def _mnist1d() -> Row:
         "a GRU reads MNIST-1D with 91%, logistic regression with 32% (a perceptron 68%)",
         "Greydanus and Kobak 2020, and their read-me",
         "the package's own 4,000 and 1,000 shapes, 500 of the former for validation; a GRU of 96 units, 4,000 steps of "
-        "Adam with a cosine schedule (theirs reads both ways, with 6 units each, and its output layer sees every step).",
+        "Adam with a cosine schedule (theirs reads both ways, 6 units each, and its output layer sees every step).",
         {"gru": Training("mnist1d", {}, {"GRU": ACCURACY("91%"), "logistic regression": ACCURACY_OF_BASELINE("32%")})},
         Rule(
             "the mean of the GRU's is at least 91%, and logistic regression within 2 points of 32%",
