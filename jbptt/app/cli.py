@@ -9,6 +9,7 @@ from jbptt.app.errors import UserError
 from jbptt.app.files import read_lines
 from jbptt.app.json_lines import json_line
 from jbptt.app.options import BEST, FILE, POSITIVE, FiniteNumber, Share, given
+from jbptt.app.reproduce_command import reproduce
 from jbptt.app.terminal import shown
 from jbptt.app.train_commands import train
 
@@ -20,6 +21,7 @@ def cli() -> None:
 
 
 cli.add_command(train)
+cli.add_command(reproduce)
 
 
 @cli.command()

@@ -6,7 +6,7 @@
 neither (Hochreiter 1991; Bengio 1994; Pascanu 2013). Along t it is a product of one Jacobian a step, which the
 hand-derived `vjp` of `jbptt.step` multiplies from the last step to the first.
 
-T time, I inputs, H units, S seeds.
+T time, I inputs, H units.
 """
 
 import csv
@@ -14,7 +14,7 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -95,35 +95,33 @@ def reaches(length: int, hidden_size: int, seeds: int) -> Iterator[Reach]:
             "memory: ask for less"
         )
     for cell, setting, init in _starts():
-        with jax.enable_x64(True):
-            of_seeds = np.asarray(_norms_of_seeds(cell, init, length, hidden_size, seeds))
-            state = cell.initial_state(init(jax.random.key(0), INPUT_SIZE, 1), ())
+        # a seed after the other: at once they would hold as many [T, H, H]
+        of_seeds = np.array([norms_of_seed(cell, init, length, hidden_size, seed) for seed in range(seeds)])
+        state = cell.initial_state(init(jax.random.key(0), INPUT_SIZE, 1), ())
         yield Reach(cell.name, setting, field_of(state), np.median(of_seeds, 0), of_seeds.min(0), of_seeds.max(0))
 
 
 def _starts() -> Iterator[tuple[Cell, str, Callable[..., Params]]]:
     for radius in RADII:
-        yield rnn, f"spectral radius {radius:g}", partial(_scaled_init, radius)
+        yield rnn, f"spectral radius {radius:g}", partial(scaled_init, radius)
     for bias in FORGET_BIASES:
         yield lstm, f"forget bias {bias:g}", lstm_cell(forget_bias=bias).init
     yield gru, "", gru.init
 
 
-def _scaled_init(radius, *args):
+def scaled_init(radius: float, *args: Any) -> Params:
     """The RNN's start, whose W is orthogonal and so of spectral radius 1, with one of this spectral radius."""
     params = rnn.init(*args)
     return params | {"W": radius * params["W"]}
 
 
-def _norms_of_seeds(cell, init, length, hidden_size, seeds):
-    """[S, T]. A seed after the other: at once they would hold as many [T, H, H]."""
-    for_params, for_xs = jax.random.split(jax.random.key(0))
-    of_seeds = []
-    for seed in range(seeds):
+def norms_of_seed(cell: Cell, init: Callable[..., Params], length: int, hidden_size: int, seed: int) -> np.ndarray:
+    """`norms` [T] of a cell at initialisation, in float64, on `length` standard normal inputs, two a step."""
+    with jax.enable_x64(True):
+        for_params, for_xs = jax.random.split(jax.random.key(0))
         params = init(jax.random.fold_in(for_params, seed), INPUT_SIZE, hidden_size, jnp.float64)
         xs = jax.random.normal(jax.random.fold_in(for_xs, seed), (length, INPUT_SIZE), jnp.float64)
-        of_seeds.append(_compiled_norms(cell, params, xs))
-    return of_seeds
+        return np.asarray(_compiled_norms(cell, params, xs))
 
 
 _compiled_norms = jax.jit(norms, static_argnums=0)

@@ -72,6 +72,21 @@ class JsonReporter(Reporter):
         print(json_line({"event": event, **fields}), flush=True)
 
 
+class SilentReporter(Reporter):
+    """Nothing: for one run of many, of which something else tells."""
+
+    def step(self, steps: int, items: str, row: dict[str, Any]) -> None:
+        pass
+
+    def say(self, event: str, message: str, **fields: Any) -> None:
+        pass
+
+
+def run_reporter(*, as_json: bool) -> Reporter:
+    """For one run of many: a bar on a terminal, nothing elsewhere."""
+    return BarReporter() if sys.stdout.isatty() and not as_json else SilentReporter()
+
+
 def reporter_for(*, as_json: bool) -> Reporter:
     """JSON lines where asked for; else a bar on a terminal, plain lines elsewhere."""
     if as_json:
