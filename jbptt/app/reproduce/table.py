@@ -81,7 +81,7 @@ def _adding_against_rnn() -> Row:
         "adding-lstm-rnn",
         "on long sequences an LSTM learns to add, and a tanh RNN stays at the variance of the sum, 0.167",
         f"Le, Jaitly and Hinton 2015 and Arjovsky, Shah and Bengio 2016 on the adding problem, {NOT_OPENED}",
-        "T = 200, 64 units, 128,000 sequences of Adam with learning rates 0.006 and 0.001: with more the RNN gets worse.",
+        "T = 200, 64 units, 128,000 sequences, Adam with learning rates 0.006 and 0.001: with more the RNN is worse.",
         {
             "lstm": Training("adding", of_lstm, {"LSTM, squared error": SQUARED_ERROR("far below 0.167")}),
             "rnn": Training("adding", of_rnn, {"RNN, squared error": SQUARED_ERROR("0.167")}),
