@@ -58,9 +58,9 @@ def _temporal_order() -> Row:
     )
 
 
-def _adding(length: int, published: int, when: When) -> Row:
+def _adding(length: int, published: int, learning_rate: float, when: When) -> Row:
     given = {"length": length, "tolerance": 0.08, "until_solved": True}
-    given |= {"batch": 16, "learning_rate": 6e-3, "steps": round(1.5 * published / 16)}
+    given |= {"batch": 16, "learning_rate": learning_rate, "steps": round(1.5 * published / 16)}
     return Row(
         f"adding-{length}",
         f"LSTM learns the adding problem, T = {length}, after {published:,} sequences",
@@ -75,15 +75,16 @@ def _adding(length: int, published: int, when: When) -> Row:
 
 
 def _adding_against_rnn() -> Row:
-    given, variance = {"length": 200, "batch": 16, "learning_rate": 6e-3, "steps": 8000}, 1 / 6
+    given, variance = {"length": 200, "batch": 16, "steps": 8000}, 1 / 6
+    of_lstm, of_rnn = given | {"learning_rate": 6e-3}, given | {"learning_rate": 1e-3, "cell": "rnn"}
     return Row(
         "adding-lstm-rnn",
         "on long sequences an LSTM learns to add, and a tanh RNN stays at the variance of the sum, 0.167",
         f"Le, Jaitly and Hinton 2015 and Arjovsky, Shah and Bengio 2016 on the adding problem, {NOT_OPENED}",
-        "T = 200, 64 units, Adam with the same settings for both, 128,000 sequences.",
+        "T = 200, 64 units, 128,000 sequences, Adam with learning rates 0.006 and 0.001: with more the RNN is worse.",
         {
-            "lstm": Training("adding", given, {"LSTM, squared error": SQUARED_ERROR("far below 0.167")}),
-            "rnn": Training("adding", given | {"cell": "rnn"}, {"RNN, squared error": SQUARED_ERROR("0.167")}),
+            "lstm": Training("adding", of_lstm, {"LSTM, squared error": SQUARED_ERROR("far below 0.167")}),
+            "rnn": Training("adding", of_rnn, {"RNN, squared error": SQUARED_ERROR("0.167")}),
         },
         Rule(
             "of every seed the LSTM's error is below a tenth of the variance, and the RNN's above nine tenths",
@@ -245,8 +246,8 @@ ROWS = (
     _vanishing(),
     _reber(),
     _temporal_order(),
-    _adding(100, 74_000, "whole"),
-    _adding(500, 209_000, "named"),
+    _adding(100, 74_000, 6e-3, "whole"),
+    _adding(500, 209_000, 4e-3, "named"),
     _adding_against_rnn(),
     _copy(),
     _language("parity", {"until_solved": True}, {"until_solved": True}),
