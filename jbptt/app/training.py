@@ -17,6 +17,7 @@ from jbptt.app.checkpoints import Checkpoints
 from jbptt.app.errors import UserError
 from jbptt.app.every import Every
 from jbptt.app.metrics import columns, in_units, read_rows, write_rows
+from jbptt.app.optimising import learning_rate
 from jbptt.app.reporting import Reporter
 from jbptt.app.running_mean import RunningMean
 from jbptt.app.stopping import stop_at_once
@@ -49,6 +50,23 @@ class Task(NamedTuple):
     patience: int = 0
     figures: tuple[str, ...] = ("nats",)
     solved: Callable[[Any], bool] = lambda carry: False
+
+
+def task_of(settings: Any, reports: int, **own: Any) -> Task:
+    """A task whose steps, rate, validations, checkpoints and patience are its settings'.
+
+    - `reports`: about how often its training loss is reported.
+    - `own`: the other fields.
+    """
+    return Task(
+        steps=settings.steps,
+        learning_rate=learning_rate(settings),
+        report_every=max(1, settings.steps // reports),
+        validate_every=max(1, settings.steps // settings.validations),
+        checkpoint_every=Every.of(settings.checkpoint_every),
+        patience=settings.patience,
+        **own,
+    )
 
 
 ASKED_EVERY = 20

@@ -14,9 +14,7 @@ import numpy as np
 
 from jbptt.app import curves, regularising, runs, training
 from jbptt.app.errors import UserError
-from jbptt.app.every import Every
 from jbptt.app.files import composed, read_config
-from jbptt.app.optimising import learning_rate
 from jbptt.app.plots import plot_losses
 from jbptt.app.reporting import Reporter
 from jbptt.app.settings import blaming, not_ours, settings_in
@@ -118,17 +116,13 @@ def initial_carry(settings: Settings, vocabulary_size: int) -> model.Carry:
 def _task(settings: Settings, corpus: Corpus) -> training.Task:
     stream = streams(corpus.train, settings.batch)
     validation_loss = _evaluator(settings, corpus.validation)
-    return training.Task(
-        steps=settings.steps,
+    return training.task_of(
+        settings,
+        REPORTS,
         step=lambda carry, number: _train_step(settings, carry, model.chunk_of(number, stream, settings.length)),
         validate=lambda carry: {"nats": validation_loss(carry.params)},
-        learning_rate=learning_rate(settings),
         items="characters",
         items_per_step=settings.batch * settings.length,
-        report_every=max(1, settings.steps // REPORTS),
-        validate_every=max(1, settings.steps // settings.validations),
-        checkpoint_every=Every.of(settings.checkpoint_every),
-        patience=settings.patience,
     )
 
 

@@ -12,9 +12,7 @@ import numpy as np
 
 from jbptt.app import curves, regularising, runs, training
 from jbptt.app.errors import UserError
-from jbptt.app.every import Every
 from jbptt.app.metrics import columns, read_rows
-from jbptt.app.optimising import learning_rate
 from jbptt.app.plots import plot_losses
 from jbptt.app.reporting import Reporter
 from jbptt.app.settings import blaming, settings_in
@@ -86,17 +84,13 @@ def _evaluator(settings, problem):
 
 def _training(task, settings, problem: Problem, evaluate) -> training.Task:
     step = jax.jit(partial(model.train_step, settings, task.run_of_right, problem), donate_argnums=0)
-    return training.Task(
-        steps=settings.steps,
+    return training.task_of(
+        settings,
+        REPORTS,
         step=step,
         validate=lambda carry: evaluate(carry.params, problem.validation),
-        learning_rate=learning_rate(settings),
         items="sequences",
         items_per_step=settings.batch,
-        report_every=max(1, settings.steps // REPORTS),
-        validate_every=max(1, settings.steps // settings.validations),
-        checkpoint_every=Every.of(settings.checkpoint_every),
-        patience=settings.patience,
         figures=problem.output.figures,
         solved=lambda carry: settings.until_solved and int(carry.progress.solved_after) > 0,
     )

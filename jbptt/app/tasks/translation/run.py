@@ -10,9 +10,7 @@ import numpy as np
 
 from jbptt.app import curves, regularising, runs, training
 from jbptt.app.errors import UserError
-from jbptt.app.every import Every
 from jbptt.app.files import composed, read_config
-from jbptt.app.optimising import learning_rate
 from jbptt.app.plots import HeatMap, plot_alignments, plot_losses
 from jbptt.app.reporting import Reporter
 from jbptt.app.settings import blaming, not_ours, settings_in
@@ -207,17 +205,13 @@ def _task(settings: Settings, data: Data) -> training.Task:
         pairs = data.of_step(number)
         return _train_step(settings, carry, data.encoding.fitted_to(pairs).batch(pairs), number)
 
-    return training.Task(
-        steps=settings.steps,
+    return training.task_of(
+        settings,
+        REPORTS,
         step=step,
         validate=validate,
-        learning_rate=learning_rate(settings),
         items="pairs",
         items_per_step=settings.batch,
-        report_every=max(1, settings.steps // REPORTS),
-        validate_every=max(1, settings.steps // settings.validations),
-        checkpoint_every=Every.of(settings.checkpoint_every),
-        patience=settings.patience,
     )
 
 
