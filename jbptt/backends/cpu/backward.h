@@ -1,7 +1,7 @@
 // The recurrence of any cell, backward.
 //
-// As forward, a task has a slice of the batch's rows, or a part of the units: Wᵀ δ step by step. Then, over all of time at once,
-// come Uᵀ δ, Σ δ hᵀ and Σ δ xᵀ (gradients.h), in tasks of their own.
+// As forward, a task has a slice of the batch's rows, or a part of the units: Wᵀ δ step by step. Then, over all of time
+// at once, come Uᵀ δ, Σ δ hᵀ and Σ δ xᵀ (gradients.h), in tasks of their own.
 //
 // Cost: 4·T·B·(I+H)·G·H operations, of which 2·T·B·I·G·H are dx's and 2·T·B·(I+H)·G·H the weights', where wanted.
 #pragma once
@@ -72,8 +72,8 @@ class Backward : Call<Real>, public Recurrence {
 
  private:
   using Call<Real>::p, Call<Real>::I, Call<Real>::I_up, Call<Real>::H, Call<Real>::Hp, Call<Real>::vectors;
-  using Call<Real>::busy, Call<Real>::threads, Call<Real>::parts, Call<Real>::slices, Call<Real>::part, Call<Real>::slice;
-  using Call<Real>::number_of_blocks, Call<Real>::block;
+  using Call<Real>::busy, Call<Real>::threads, Call<Real>::parts, Call<Real>::slices, Call<Real>::part;
+  using Call<Real>::slice, Call<Real>::number_of_blocks, Call<Real>::block;
   using typename Call<Real>::Steps, typename Call<Real>::Share;
   static constexpr int G = Cell::G, S = Cell::S;
 

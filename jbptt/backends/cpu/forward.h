@@ -19,10 +19,12 @@ namespace jbptt {
 
 constexpr int kRowsAtOnce = kTuning.rows_at_once;
 
+inline size_t size_of_sums(const Plan& plan) { return static_cast<size_t>(kRowsAtOnce) * plan.panel_width; }
+
 inline ScratchSize forward_scratch(const Plan& plan, bool widens) {
   const size_t z = plan.gate_width, x = widens ? plan.I : 0;
   return {piece(plan.I * z) + piece(plan.H * z) + piece(z),
-          kProjectedRows * (z + x) + piece(static_cast<size_t>(kRowsAtOnce) * plan.panel_width) + kMostExcess,
+          kProjectedRows * (z + x) + piece(size_of_sums(plan)) + kMostExcess,
           z + x + static_cast<size_t>(plan.Hp) * (plan.kind.has_c ? 5 : 4)};
 }
 
@@ -56,7 +58,7 @@ class Forward : Call<Real>, public Recurrence {
 
  private:
   using Call<Real>::p, Call<Real>::I, Call<Real>::H, Call<Real>::gate_width, Call<Real>::busy, Call<Real>::threads;
-  using Call<Real>::parts, Call<Real>::slices, Call<Real>::part, Call<Real>::slice, Call<Real>::panel_width;
+  using Call<Real>::parts, Call<Real>::slices, Call<Real>::part, Call<Real>::slice;
   using Call<Real>::number_of_blocks, Call<Real>::block;
   using typename Call<Real>::Steps, typename Call<Real>::Share;
   static constexpr int G = Cell::G, S = Cell::S;
@@ -76,9 +78,8 @@ class Forward : Call<Real>, public Recurrence {
   int share(int rows, int n) const { return static_cast<int>(int64_t{rows} * n / threads); }  // from where on it is n's
 
   // What each has of its own: sums; and x of some steps, as floats, where a slice's scratch is several workers'.
-  size_t of_sums() const { return piece(static_cast<size_t>(kRowsAtOnce) * panel_width); }
   size_t of_x() const { return kWidens<Real> && parts > 1 ? piece(static_cast<size_t>(kProjectedRows) * I) : 0; }
-  size_t of_worker() const { return of_sums() + of_x(); }
+  size_t of_worker() const { return piece(size_of_sums(*this)) + of_x(); }
 
   [[gnu::noinline]] void run(int worker, Share share, Steps steps, bool begins) {  // or there would be one for each caller
     const size_t of_slice = size_.per_thread - of_worker(), n = parts > 1 ? 0 : worker;
@@ -102,7 +103,7 @@ struct Forward<Cell, Real>::Slice {
         u0(share.u0), u1(share.u1), ahead(std::max(1, std::min(p.T, kProjectedRows / rows))),
         zones_out(all.zones_out()), x(kWidens<Real> ? x_of(all.parts > 1 ? worker : scratch) : nullptr),
         zx(scratch.take(static_cast<size_t>(ahead) * rows * gate_width)),
-        sums(worker.take(static_cast<size_t>(kRowsAtOnce) * all.panel_width)),
+        sums(worker.take(size_of_sums(all))),
         h(scratch.take(static_cast<size_t>(rows) * Hp)), next(scratch.take(static_cast<size_t>(rows) * Hp)),
         c(Cell::kHasC ? scratch.take(static_cast<size_t>(rows) * Hp) : nullptr),
         seen(p.h_mask ? scratch.take(static_cast<size_t>(rows) * Hp) : h),

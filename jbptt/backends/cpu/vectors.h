@@ -1,6 +1,5 @@
 // Vectors of floats in the compiler's own terms, so that one source serves every instruction set. Each set has a
-// library of its own, compiled with its row of tuning.h: no function of one can be mistaken for
-// another's.
+// library of its own, compiled with its row of tuning.h: no function of one can be mistaken for another's.
 #pragma once
 
 #include <cstdint>
